@@ -1,0 +1,1 @@
+"""Pure alert decisions, with their notifiers at the edge."""

@@ -1,0 +1,1 @@
+"""Pure detectors, sketches and windows: no sockets, no clock of their own."""

@@ -1,0 +1,1 @@
+"""What flows through Tocsin: events, signals, alerts, actions, flags, topics and settings."""

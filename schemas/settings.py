@@ -1,0 +1,266 @@
+"""All settings in one tree: ``TOCSIN_*`` variables over a YAML file over defaults.
+
+A nested key is written with two underscores: ``TOCSIN_KAFKA__BOOTSTRAP=127.0.0.1:9092``. The YAML
+file is named by ``TOCSIN_CONFIG``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from schemas.errors import SettingsError
+
+__all__ = [
+    "AlertingSettings",
+    "ClickHouseSettings",
+    "DriftSettings",
+    "EmitSettings",
+    "JudgeSettings",
+    "KafkaSettings",
+    "NotifySettings",
+    "Settings",
+    "StreamSettings",
+    "load_settings",
+]
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(_Section):
+    """How to reach the broker; the session timeout is short only against the embedded one."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    client_id: str = "tocsin"
+    partitions: Count | None = Field(
+        default=None, description="partitions of new topics instead of the table's"
+    )
+    replication_factor: Count = 1
+    session_timeout_s: PositiveSeconds = 10
+    heartbeat_interval_s: PositiveSeconds = 3
+    log_id: str = Field(
+        default="kafka",
+        description="names this broker's log in ClickHouse rows; new when offsets start again",
+    )
+
+
+class ClickHouseSettings(_Section):
+    """How to reach the store, always over ClickHouse's HTTP protocol."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8123
+    username: str = "default"
+    password: SecretStr = SecretStr("")
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "tocsin"
+    secure: bool = False
+    insert_timeout_s: PositiveSeconds = 30
+
+
+class EmitSettings(_Section):
+    """The emitter in a model server: what it may hold and how long it gathers."""
+
+    linger_s: Seconds = 0.05
+    batch_events: Count = 500
+    batch_bytes: Count = 512 * 1024
+    queue_events: Count = 50_000
+    queue_bytes: Count = 64 * 1024 * 1024
+    flush_timeout_s: Seconds = 5
+    join_wait_s: Seconds = 0.25
+    server: str = Field(default="", description="names this server; its host name when empty")
+    provider: str = "vllm"
+    model_version: str = Field(default="", description="the served model's name when empty")
+    capture_text: bool = False
+    capture_chars: Annotated[int, Field(ge=0, le=32_768)] = 4_096
+    prompt_hash: bool = False
+    prompt_hash_key: SecretStr = SecretStr("")
+
+
+class StreamSettings(_Section):
+    """The streaming core: batches, windows, limits of time."""
+
+    app_id: str = "tocsin"
+    batch_max: Count = 1_000
+    batch_within_s: PositiveSeconds = 0.1
+    window_s: PositiveSeconds = 10
+    flush_s: PositiveSeconds = Field(default=0.5, description="how often partials are sent on")
+    lateness_s: Seconds = Field(default=2, description="how long a window waits for late events")
+    idle_s: PositiveSeconds = Field(
+        default=5, description="a partition silent for so long holds the watermark back no more"
+    )
+    future_s: Seconds = Field(default=60, description="clock skew granted to event times")
+    max_record_bytes: Count = 4 * 1024 * 1024
+    dimensions: tuple[str, ...] = ("provider", "model", "model_version", "route", "feature")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9464
+    time_scale: PositiveSeconds = Field(
+        default=1,
+        description="divides every duration of rules and windows: a rehearsal in fast motion",
+    )
+
+
+class JudgeSettings(_Section):
+    """Judge-sampled quality: any OpenAI-compatible endpoint; none configured is none asked."""
+
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    model: str = "judge"
+    sample_rate: Annotated[float, Field(ge=0, le=1)] = 0.05
+    timeout_s: PositiveSeconds = 20
+    concurrency: Count = 4
+    queue: Count = Field(default=1_000, description="sampled requests that may wait for the judge")
+    rubric: str = ""
+
+
+class DriftSettings(_Section):
+    """Drift of prompt and output lengths against a frozen reference."""
+
+    reference_requests: Count = 1_000
+    current_requests: Count = 300
+    psi_bins: Annotated[int, Field(ge=2, le=100)] = 10
+    adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
+
+
+class AlertingSettings(_Section):
+    """Which rules are in force and what may act."""
+
+    rules: Path | None = Field(default=None, description="a rules file instead of the default")
+    dry_run: bool = Field(default=False, description="ask for actions but let none be applied")
+    actions_per_hour: Count = 6
+    cooldown_s: Seconds = 600
+    max_watermark_lag_s: PositiveSeconds = 60
+
+
+class NotifySettings(_Section):
+    """Receivers; a receiver without its secret is off. Secrets come from the environment."""
+
+    slack_base_url: str = "https://slack.com/api/"
+    slack_token: SecretStr = SecretStr("")
+    slack_channel: str = ""
+    pagerduty_base_url: str = "https://events.pagerduty.com"
+    pagerduty_routing_key: SecretStr = SecretStr("")
+    stdout: bool = True
+    timeout_s: PositiveSeconds = 10
+    dashboard_url: str = ""
+
+
+class FlagSettings(_Section):
+    """The flag file, in flagd's format, that serving obeys."""
+
+    path: Path = Path(".tocsin/flags.json")
+
+
+class PriceSettings(_Section):
+    """The price book; the guide's table ships with Tocsin."""
+
+    path: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOCSIN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    config: Path | None = None
+    data_dir: Path = Path(".tocsin")
+    log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    kafka: KafkaSettings = KafkaSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    emit: EmitSettings = EmitSettings()
+    streams: StreamSettings = StreamSettings()
+    judge: JudgeSettings = JudgeSettings()
+    drift: DriftSettings = DriftSettings()
+    alerting: AlertingSettings = AlertingSettings()
+    notify: NotifySettings = NotifySettings()
+    flags: FlagSettings = FlagSettings()
+    prices: PriceSettings = PriceSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, secret files, the YAML file."""
+        sources = [init_settings, env_settings, file_secret_settings]
+        if path := os.environ.get("TOCSIN_CONFIG"):
+            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=path))
+        return tuple(sources)
+
+
+@cache
+def _known_variables() -> frozenset[str]:
+    names: set[str] = set()
+
+    def walk(model: type[BaseModel], prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            key = f"{prefix}{name}".upper()
+            names.add(key)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                walk(field.annotation, f"{key}__")
+
+    walk(Settings, "TOCSIN_")
+    return frozenset(names)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from arguments, environment and file.
+
+    Raises:
+        SettingsError: naming the file or variable, the key, and what was expected.
+    """
+    known = _known_variables()
+    strange = sorted(k for k in os.environ if k.startswith("TOCSIN_") and k.upper() not in known)
+    if strange:
+        raise SettingsError(
+            f"environment: {', '.join(strange)}: no such setting; "
+            "`tocsin settings` lists the known ones"
+        )
+    path = os.environ.get("TOCSIN_CONFIG")
+    if path and not Path(path).is_file():
+        raise SettingsError(f"environment: TOCSIN_CONFIG: no such file: {path}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from None
+    except ValueError as error:  # an environment value that should have been JSON
+        raise SettingsError(f"environment: {error}") from None
+
+
+def _explain(error: ValidationError, path: str | None) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        keys = [str(part) for part in item["loc"]]
+        variable = "TOCSIN_" + "__".join(keys).upper()
+        source = variable if variable in os.environ else (path or "settings")
+        lines.append(f"{source}: {'.'.join(keys)}: {item['msg']}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The model side: emit request events, obey actions."""

@@ -1,0 +1,1 @@
+"""Faust agents: what turns request events into windows, signals, alerts and rows."""
