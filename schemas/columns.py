@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -28,7 +28,7 @@ class EventColumns:
     of 1e-9 USD with -1 for an unknown price.
     """
 
-    fields: dict[str, Sequence[Any]]
+    fields: Mapping[str, Sequence[Any]]
     failed: NDArray[np.bool_]
     rejected: NDArray[np.bool_]
     cost_nano_usd: NDArray[np.int64]

@@ -39,18 +39,29 @@ class Topics:
         "llm.feedback", "request id", "FeedbackEvent, one or a batch", "apps, gateway"
     )
     EVALS: Final = Topic("llm.evals", "request id", "EvalResult", "quality agent")
+    # One partition each from here on: deciding needs the whole picture (groupings across series,
+    # caps on actions, storms), so one worker at a time decides; docs/adr/0005 says more.
     WINDOWS: Final = Topic(
-        "llm.windows", "model", "WindowBatch", "windows agent", retention_ms=_DAY_MS
+        "llm.windows", "source", "WindowBatch", "windows agent", partitions=1, retention_ms=_DAY_MS
     )
-    SIGNALS: Final = Topic("llm.signals", "series", "Signal", "detect agents")
+    SIGNALS: Final = Topic("llm.signals", "series", "Signal", "detect agents", partitions=1)
     ALERTS: Final = Topic(
-        "llm.alerts", "alert fingerprint", "AlertTransition", "alert agent", compacted=True
+        "llm.alerts",
+        "alert fingerprint",
+        "AlertTransition",
+        "alert agent",
+        partitions=1,
+        compacted=True,
     )
     ACTIONS: Final = Topic(
         "llm.actions",
         "alert fingerprint",
         "ActionRequested, ActionResult, ActionVerdict",
         "alert agent, executor",
+        partitions=1,
+    )
+    NOTIFICATIONS: Final = Topic(
+        "llm.notifications", "alert fingerprint", "NotificationIntent", "alert agent", partitions=1
     )
     FLAGS: Final = Topic(
         "llm.flags", "flag key", "FlagValue", "executor, humans", partitions=1, compacted=True
