@@ -1,0 +1,1 @@
+"""The embedded stack: broker, store and workers in one directory."""

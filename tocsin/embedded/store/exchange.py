@@ -1,0 +1,198 @@
+"""One query on the engine, from its connection to its counters. Blocking: runs on a thread.
+
+The steps are called one after the other by the HTTP side, each on some worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tocsin.embedded.store.engine import (
+    Engine,
+    EngineConnection,
+    EngineInsert,
+    EngineStream,
+    Summary,
+)
+from tocsin.embedded.store.errors import EngineError
+from tocsin.embedded.store.query import ExternalTable, QueryRequest
+from tocsin.embedded.store.sessions import SessionRegistry
+from tocsin.embedded.store.statement import InsertData, first_word, output_format, writes_file
+from tocsin.embedded.store.statuses import ErrorCode
+
+__all__ = ["Exchange"]
+
+# The engine encodes each block by itself; only in these formats are the pieces, put end to end,
+# the format again. Every other one (JSON, Arrow, ...WithNames) has a head or a foot of its own.
+_CONCATENATE = frozenset(
+    (
+        *("Native", "RowBinary", "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV"),
+        *("JSONEachRow", "JSONLines", "NDJSON", "JSONCompactEachRow", "LineAsString"),
+    )
+)
+_DEFAULT_FORMAT = "TabSeparated"
+
+
+@dataclass(slots=True)
+class _Restore:
+    """What a session had before a request's own settings; None where there is no session."""
+
+    database: str
+    settings: Mapping[str, str]
+
+
+class Exchange:
+    """The life of one query; `close` must be called whatever happened before."""
+
+    def __init__(self, engine: Engine, sessions: SessionRegistry, request: QueryRequest) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._request = request
+        self._connection: EngineConnection | None = None
+        self._restore: _Restore | None = None
+        self._stream: EngineStream | None = None
+        self._insert: EngineInsert | None = None
+        self._whole: bytes | None = None
+        self.format = request.default_format or _DEFAULT_FORMAT
+        self.summary = Summary()
+
+    def open(self) -> None:
+        """Get a connection and apply the request's database, settings and external tables.
+
+        Raises:
+            EngineError: see the codes of sessions, settings and databases.
+        """
+        request = self._request
+        if request.session is None:
+            connection = self._connection = self._engine.connect()
+        else:
+            connection = self._connection = self._sessions.take(request.session)
+            if request.settings or request.database:
+                self._restore = _Restore(*connection.remember(request.settings))
+        if request.database:
+            connection.use(request.database)
+        connection.set(request.settings)
+        for table in request.external:
+            _load(connection, table)
+
+    def start(self, text: bytes) -> None:
+        """Start a query that brings no rows with it.
+
+        Raises:
+            EngineError: it does not parse, is more than one statement, would change something
+                over GET (164), or the engine refused it.
+        """
+        connection = self._opened()
+        statements, kind = connection.classify(text)
+        if statements > 1:
+            raise EngineError(
+                ErrorCode.SYNTAX_ERROR,
+                "Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)",
+            )
+        word = first_word(text)
+        # What a readonly ClickHouse lets through: reading, and SET or USE within the session.
+        if kind == "MUTATING" or (kind == "CONTROL" and word not in {"SET", "USE"}):
+            self._check_may_change()
+        if writes_file(text):
+            raise EngineError(
+                ErrorCode.INTO_OUTFILE_NOT_ALLOWED,
+                "INTO OUTFILE is not allowed. (INTO_OUTFILE_NOT_ALLOWED)",
+            )
+        self.format = output_format(text) or self.format
+        params = self._request.params
+        # The engine streams SELECT only, not SHOW or DESCRIBE.
+        if word in {"SELECT", "WITH"} and kind == "READ_ONLY" and self.format in _CONCATENATE:
+            self._stream = connection.stream(text, self.format, params)
+        else:
+            result = connection.run(text, self.format, params)
+            self._whole, self.summary = result.data, result.summary
+
+    def fetch(self) -> bytes:
+        """Give the next piece of the result; empty at its end.
+
+        Raises:
+            EngineError: the query failed while it ran.
+        """
+        if self._stream is not None:
+            piece = self._stream.fetch()
+            self.summary = self._stream.summary
+            return piece
+        piece, self._whole = self._whole or b"", None
+        return piece
+
+    def start_insert(self, parts: InsertData) -> None:
+        """Start an INSERT whose rows `feed` will bring.
+
+        Raises:
+            EngineError: over GET (164), with input() (48), or refused by the engine.
+        """
+        self._check_may_change()
+        if parts.from_input:
+            raise EngineError(
+                ErrorCode.NOT_IMPLEMENTED,
+                "INSERT ... SELECT ... FROM input() is not supported by the embedded store. "
+                "(NOT_IMPLEMENTED)",
+            )
+        connection = self._opened()
+        if self._request.params:
+            # An insert stream takes no parameters of its own; those of the connection do the same.
+            connection.set({f"param_{n}": v for n, v in self._request.params.items()})
+        self._insert = connection.insert(parts.head, parts.format)
+
+    def feed(self, data: bytes) -> None:
+        """Pass on rows, cut anywhere. Raises: EngineError."""
+        if self._insert is not None and data:
+            self._insert.append(data)
+
+    def finish_insert(self) -> None:
+        """Commit the rows. Raises: EngineError."""
+        if self._insert is not None:
+            self.summary = self._insert.finish()
+
+    def close(self) -> None:
+        """Stop what still runs and give the connection back, as it was for a session."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._stream is not None:
+            self._stream.cancel()
+        if self._insert is not None:
+            self._insert.cancel()
+        session = self._request.session
+        if session is None:
+            connection.close()
+            return
+        try:
+            for table in self._request.external:
+                connection.drop_temporary(table.name)
+            if self._restore is not None:
+                connection.set(self._restore.settings)
+                if self._request.database:
+                    connection.use(self._restore.database)
+        finally:
+            self._sessions.give_back(session)
+
+    def _opened(self) -> EngineConnection:
+        if self._connection is None:
+            raise EngineError(ErrorCode.ABORTED, "the query has been closed. (ABORTED)")
+        return self._connection
+
+    def _check_may_change(self) -> None:
+        if not self._request.may_change:
+            raise EngineError(
+                ErrorCode.READONLY,
+                f"{self._request.query_id}: Cannot execute query in readonly mode. For queries "
+                "over HTTP, method GET implies readonly. You should use method POST for "
+                "modifying queries. (READONLY)",
+            )
+
+
+def _load(connection: EngineConnection, table: ExternalTable) -> None:
+    connection.create_temporary(table.name, table.structure)
+    rows = connection.insert(f"INSERT INTO {table.name}".encode(), table.format)
+    try:
+        rows.append(table.data)
+        rows.finish()
+    finally:
+        rows.cancel()
