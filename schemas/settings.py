@@ -115,6 +115,21 @@ class StreamSettings(_Section):
         description="divides every duration of rules and windows: a rehearsal in fast motion",
     )
 
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds of event time."""
+        return round(self.window_s / self.time_scale * 1e6)
+
+    @property
+    def lateness_us(self) -> int:
+        """Allowed lateness in microseconds of event time."""
+        return round(self.lateness_s / self.time_scale * 1e6)
+
+    @property
+    def idle_us(self) -> int:
+        """Silence after which a partition is idle, in microseconds of the wall clock."""
+        return round(self.idle_s / self.time_scale * 1e6)
+
 
 class JudgeSettings(_Section):
     """Judge-sampled quality: any OpenAI-compatible endpoint; none configured is none asked."""

@@ -1,0 +1,74 @@
+"""Every metric of the streaming core, with its meaning; names follow Prometheus' conventions.
+
+User ids never become labels: their number has no bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = [
+    "BATCH_EVENTS",
+    "BUILD_READY",
+    "DEAD_LETTERS",
+    "DUPLICATES",
+    "EVENTS",
+    "EVALS",
+    "FEEDBACK_UNMATCHED",
+    "INSERT_FAILURES",
+    "INSERT_SECONDS",
+    "LATE_REQUESTS",
+    "MESSAGES_SENT",
+    "NOTIFICATIONS",
+    "RECORDS",
+    "ROWS",
+    "WATERMARK_LAG",
+    "WINDOWS_CLOSED",
+]
+
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+RECORDS: Final = Counter("tocsin_records_total", "Kafka records taken in.", ["topic"])
+EVENTS: Final = Counter("tocsin_events_total", "Request events decoded.")
+BATCH_EVENTS: Final = Histogram(
+    "tocsin_batch_events",
+    "Events of one micro-batch.",
+    buckets=[1, 10, 100, 1_000, 10_000, 100_000],
+)
+DEAD_LETTERS: Final = Counter(
+    "tocsin_dead_letters_total", "Records or events sent to llm.dead-letter.", ["reason"]
+)
+DUPLICATES: Final = Counter(
+    "tocsin_duplicates_total", "Events skipped because the store had them already.", ["how"]
+)
+ROWS: Final = Counter("tocsin_rows_inserted_total", "Rows that the store acknowledged.", ["table"])
+INSERT_SECONDS: Final = Histogram(
+    "tocsin_insert_seconds", "Time of one insert.", ["table"], buckets=_FAST
+)
+INSERT_FAILURES: Final = Counter(
+    "tocsin_insert_failures_total", "Inserts that failed and were tried again.", ["table"]
+)
+MESSAGES_SENT: Final = Counter(
+    "tocsin_messages_sent_total", "Messages that the broker acknowledged.", ["topic"]
+)
+WINDOWS_CLOSED: Final = Counter(
+    "tocsin_windows_closed_total", "Windows closed, corrections included.", ["correction"]
+)
+LATE_REQUESTS: Final = Gauge(
+    "tocsin_late_requests", "Requests too late for any correction of their window, since start."
+)
+WATERMARK_LAG: Final = Gauge(
+    "tocsin_watermark_lag_seconds", "Wall clock minus the watermark of the closed windows."
+)
+EVALS: Final = Counter(
+    "tocsin_evals_total", "Sampled requests by what the judge made of them.", ["outcome"]
+)
+FEEDBACK_UNMATCHED: Final = Counter(
+    "tocsin_feedback_unmatched_total", "Feedback whose request the store does not hold."
+)
+NOTIFICATIONS: Final = Counter(
+    "tocsin_notifications_total", "Deliveries by receiver and outcome.", ["notifier", "outcome"]
+)
+BUILD_READY: Final = Gauge("tocsin_worker_ready", "1 once partitions are assigned.")

@@ -1,0 +1,139 @@
+"""Column inserts and queries at the store, off the event loop, until the store has acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import clickhouse_connect
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from schemas.settings import ClickHouseSettings
+from streams import metrics
+from streams.errors import StoreRefused, StoreUnavailable
+
+__all__ = ["Store"]
+
+log = structlog.get_logger(__name__)
+
+Rows = Mapping[str, Sequence[Any]]
+"""Columns by name, all of one length."""
+
+# Codes by which ClickHouse says that these very rows are wrong, and no later try will help:
+# cannot parse, type mismatch, no such column, unknown type, value out of range, bad cast...
+_REFUSALS: Final = frozenset({6, 16, 26, 27, 38, 41, 47, 50, 53, 69, 70, 72, 349, 407, 469, 691})
+_CODE = re.compile(r"(?:code:|Code:|error code)\s*(\d+)", re.IGNORECASE)
+_LONGEST_PAUSE_S: Final = 10.0
+
+
+class Store:
+    """One worker's access to ClickHouse.
+
+    clickhouse-connect's blocking client in one thread of its own: columns are packed there, and
+    inserts keep their order.
+    """
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._client: Client | None = None
+        self._types: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    async def insert(self, table: str, rows: Rows) -> None:
+        """Insert columns, trying again until the store acknowledges.
+
+        While the store is away nothing returns from here, so the caller takes in nothing more:
+        the log keeps what memory need not hold.
+
+        Raises:
+            StoreRefused: the store will never take these rows.
+        """
+        count = len(next(iter(rows.values()), ()))
+        if not count:
+            return
+        pause = 0.1
+        while True:
+            started = time.perf_counter()
+            try:
+                await self._run(self._insert, table, rows)
+            except StoreUnavailable as error:
+                metrics.INSERT_FAILURES.labels(table=table).inc()
+                log.warning("store_unavailable", table=table, rows=count, error=str(error)[:300])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                continue
+            metrics.INSERT_SECONDS.labels(table=table).observe(time.perf_counter() - started)
+            metrics.ROWS.labels(table=table).inc(count)
+            return
+
+    async def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query with server-side parameters (``{name:Type}``).
+
+        Raises:
+            StoreUnavailable, StoreRefused: as the store answered.
+        """
+        return await self._run(self._query, sql, parameters)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            await self._run(self._client.close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, function: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def _connect(self) -> Client:
+        if self._client is None:
+            settings = self._settings
+            self._client = clickhouse_connect.get_client(
+                host=settings.host,
+                port=settings.port,
+                username=settings.username,
+                password=settings.password.get_secret_value(),
+                database=settings.database,
+                secure=settings.secure,
+                send_receive_timeout=settings.insert_timeout_s,
+                query_retries=0,
+            )
+        return self._client
+
+    def _insert(self, table: str, rows: Rows) -> None:
+        names = tuple(rows)
+        try:
+            client = self._connect()
+            types = self._types.get((table, names))
+            if types is None:
+                context = client.create_insert_context(table, column_names=names)
+                types = self._types[table, names] = context.column_types
+            client.insert(
+                table,
+                list(rows.values()),
+                column_names=names,
+                column_types=types,
+                column_oriented=True,
+            )
+        except Exception as error:
+            self._types.pop((table, names), None)
+            raise _classified(error) from error
+
+    def _query(self, sql: str, parameters: dict[str, Any] | None) -> list[tuple[Any, ...]]:
+        try:
+            return list(self._connect().query(sql, parameters=parameters).result_rows)
+        except Exception as error:
+            raise _classified(error) from error
+
+
+def _classified(error: Exception) -> StoreRefused | StoreUnavailable:
+    match = _CODE.search(str(error))
+    code = int(match.group(1)) if match else None
+    of_the_rows = isinstance(error, (TypeError, ValueError, OverflowError, AttributeError))
+    if code in _REFUSALS or (of_the_rows and not isinstance(error, ClickHouseError)):
+        return StoreRefused(str(error))
+    return StoreUnavailable(f"{type(error).__name__}: {error}")
