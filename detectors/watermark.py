@@ -1,0 +1,107 @@
+"""How far event time has come, over all source partitions.
+
+References:
+    Tyler Akidau et al.: The Dataflow Model. PVLDB 8(12), 2015, section 2.3.
+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectors.errors import DetectorError
+
+__all__ = ["Watermark"]
+
+
+class Watermark:
+    """Tell up to which event time all sources have been heard, lateness granted.
+
+    The watermark is the least over the sources of (greatest event time - lateness). A source that
+    has been silent for ``idle_us`` of wall clock does not hold it back. When all are silent it goes
+    on with the wall clock from the greatest event time known, so that the last window closes too.
+    It never goes back, whatever events or clocks do; a wall clock that jumps back stands still
+    until the next call, and one's silence is measured in time that really passed.
+
+    Args:
+        lateness_us: how long events may be late, in microseconds of event time.
+        idle_us: silence after which a source is idle, in microseconds of wall clock.
+        future_us: when given, an event time further ahead of the wall clock than this counts as
+            just so far ahead: one server whose clock is wrong must not close everybody's windows.
+
+    Raises:
+        DetectorError: a duration is negative.
+
+    Examples:
+        >>> watermark = Watermark(lateness_us=2_000_000, idle_us=5_000_000)
+        >>> watermark.observe("requests-0", 100_000_000, now_us=0)
+        >>> watermark.observe("requests-1", 90_000_000, now_us=0)
+        >>> watermark.advance(now_us=1_000_000)
+        88000000
+        >>> watermark.observe("requests-0", 103_000_000, now_us=4_000_000)
+        >>> watermark.advance(now_us=5_000_000)  # requests-1 has been silent for 5 s
+        101000000
+
+    """
+
+    def __init__(self, lateness_us: int, idle_us: int, future_us: int | None = None) -> None:
+        if min(lateness_us, idle_us, future_us or 0) < 0:
+            raise DetectorError("lateness, idle and future time must not be negative")
+        self._lateness_us = lateness_us
+        self._idle_us = idle_us
+        self._future_us = future_us
+        self._sources: dict[str, _Source] = {}
+        self._watermark = 0
+        self._last_now: int | None = None
+        self._elapsed = 0  # wall clock that has passed, without its jumps back
+
+    @property
+    def value_us(self) -> int:
+        """Return the watermark of the last ``advance``, 0 before anything is known."""
+        return self._watermark
+
+    def observe(self, source: str, max_event_us: int, now_us: int) -> None:
+        """Note the greatest event time of a source's newest batch.
+
+        With ``max_event_us`` 0 it announces a source of which nothing is known yet: it holds the
+        watermark where it is until it speaks or is idle.
+        """
+        self._tick(now_us)
+        if self._future_us is not None:
+            max_event_us = min(max_event_us, now_us + self._future_us)
+        known = self._sources.get(source)
+        if known is not None:
+            max_event_us = max(max_event_us, known.max_event_us)
+        self._sources[source] = _Source(max_event_us, self._elapsed)
+
+    def forget(self, source: str) -> None:
+        """Drop a source that another worker reads from now on; the watermark stays."""
+        self._sources.pop(source, None)
+
+    def advance(self, now_us: int) -> int:
+        """Return the watermark at this wall clock time, in UTC microseconds of event time."""
+        self._tick(now_us)
+        if self._sources:
+            self._watermark = max(self._watermark, self._reached() - self._lateness_us)
+        return self._watermark
+
+    def _reached(self) -> int:
+        every = self._sources.values()
+        active = [s.max_event_us for s in every if self._elapsed - s.seen < self._idle_us]
+        if active:
+            return min(active)
+        newest = max(s.max_event_us for s in every)
+        if not newest:
+            return 0
+        return newest + self._elapsed - max(s.seen for s in every)
+
+    def _tick(self, now_us: int) -> None:
+        if self._last_now is not None:
+            self._elapsed += max(0, now_us - self._last_now)
+        self._last_now = now_us
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    max_event_us: int
+    seen: int

@@ -1,0 +1,163 @@
+"""Tumbling windows by event time, first stage: one partition's share, to be added up elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.errors import DetectorError
+from detectors.figures import COUNTS, SKETCHES
+from detectors.sketch import DDSketch
+from schemas.columns import EVENT_FIELDS, EventColumns
+from schemas.window import WindowPartial
+
+__all__ = ["WindowStore", "window_start"]
+
+_LABELS_KEPT: Final = 10_000
+
+
+def window_start(end_time_us: NDArray[np.int64], size_us: int) -> NDArray[np.int64]:
+    """Return the start of the window that each time falls into; windows align to the epoch.
+
+    Args:
+        end_time_us: UTC microseconds, int64, shape (n,).
+        size_us: length of a window.
+
+    Examples:
+        >>> import numpy as np
+        >>> window_start(np.array([0, 9_999_999, 10_000_000]), 10_000_000).tolist()
+        [0, 0, 10000000]
+
+    """
+    return end_time_us - end_time_us % size_us
+
+
+class WindowStore:
+    """Gather one source partition's events by window and series until they are drained.
+
+    A request belongs to the window of its end, for only then all is known about it. Latencies of
+    failed and aborted requests count too, as far as they are known: what is sketched are exactly
+    the rows whose column is not NULL, so that ClickHouse's ``quantileExact`` over the same rows
+    gives the same figure.
+
+    Args:
+        size_us: length of a window, in microseconds.
+        dimensions: the event fields that make a series; an absent label is the empty string.
+
+    Raises:
+        DetectorError: the size is not positive, or events have no such dimension.
+
+    """
+
+    def __init__(self, size_us: int, dimensions: tuple[str, ...]) -> None:
+        if size_us <= 0:
+            raise DetectorError(f"a window's size must be positive, not {size_us}")
+        if strange := sorted(set(dimensions) - set(EVENT_FIELDS)):
+            raise DetectorError(f"events have no such dimension: {', '.join(strange)}")
+        self._size_us = size_us
+        self._dimensions = dimensions
+        self._codes = _Codes()
+        self._groups: dict[tuple[int, tuple[str, ...]], _Group] = {}
+
+    def add(self, columns: EventColumns) -> None:
+        """Add a micro-batch."""
+        n = len(columns)
+        if not n:
+            return
+        starts = window_start(columns.ints("end_time_us"), self._size_us)
+        windows, window = np.unique(starts, return_inverse=True)
+        codes = self._factorise(columns)
+        width = len(self._codes)
+        groups, place = np.unique(window * width + codes, return_inverse=True)
+        order = np.argsort(place, kind="stable")
+        first = np.searchsorted(place[order], np.arange(groups.size))
+        sums = np.add.reduceat(_rows(columns)[order], first, axis=0)
+        values = [(name, columns.floats(name)[order]) for name in SKETCHES]
+        ends = np.append(first[1:], n).tolist()
+        labels = list(self._codes)
+        for i, (group, low, high) in enumerate(
+            zip(groups.tolist(), first.tolist(), ends, strict=True)
+        ):
+            key = (int(windows[group // width]), _clean(labels[group % width]))
+            held = self._groups.get(key)
+            if held is None:
+                held = self._groups[key] = _Group()
+            held.counts += sums[i]
+            for name, column in values:
+                held.sketches[name].add(column[low:high])
+
+    def drain(self, force: bool = False) -> tuple[WindowPartial, ...]:
+        """Return what was added since the last drain, by window and series, and forget it.
+
+        Args:
+            force: forget the table of known labels as well; for a partition that moves away.
+
+        """
+        partials = tuple(
+            self._partial(start, labels, self._groups[start, labels])
+            for start, labels in sorted(self._groups)
+        )
+        self._groups = {}
+        if force or len(self._codes) > _LABELS_KEPT:
+            self._codes = _Codes()
+        return partials
+
+    def _factorise(self, columns: EventColumns) -> NDArray[np.int64]:
+        n = len(columns)
+        if not self._dimensions:
+            return np.full(n, self._codes[()], np.int64)
+        rows = zip(*(columns.fields[name] for name in self._dimensions), strict=True)
+        return np.fromiter(map(self._codes.__getitem__, rows), np.int64, n)
+
+    def _partial(self, start: int, labels: tuple[str, ...], group: _Group) -> WindowPartial:
+        return WindowPartial(
+            window_start_us=start,
+            window_end_us=start + self._size_us,
+            labels=dict(zip(self._dimensions, labels, strict=True)),
+            sketches={n: s.to_state() for n, s in group.sketches.items() if s.count},
+            **dict(zip(COUNTS, group.counts.tolist(), strict=True)),
+        )
+
+
+class _Codes(dict[tuple[str | None, ...], int]):
+    """Number label tuples in the order of their first appearance."""
+
+    def __missing__(self, key: tuple[str | None, ...]) -> int:
+        return self.setdefault(key, len(self))
+
+
+class _Group:
+    __slots__ = ("counts", "sketches")
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(len(COUNTS), np.int64)
+        self.sketches = {name: DDSketch() for name in SKETCHES}
+
+
+def _clean(labels: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple("" if label is None else str(label) for label in labels)
+
+
+def _rows(columns: EventColumns) -> NDArray[np.int64]:
+    """Return each event's share of COUNTS, int64, shape (n, len(COUNTS))."""
+    read = columns.floats("input_tokens")
+    cached = columns.floats("cached_input_tokens")
+    written = columns.floats("output_tokens")
+    cost = columns.cost_nano_usd
+    return np.column_stack(
+        [
+            np.ones(len(columns), np.int64),
+            columns.failed,
+            columns.rejected,
+            columns.bools("aborted"),
+            np.nan_to_num(read).astype(np.int64),
+            np.nan_to_num(cached).astype(np.int64),
+            np.nan_to_num(written).astype(np.int64),
+            np.isnan(read) | np.isnan(written),
+            np.where(cost >= 0, cost, 0),
+            cost < 0,
+        ]
+    ).astype(np.int64, copy=False)
