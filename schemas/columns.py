@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from schemas.event import RequestEvent
 
-__all__ = ["EVENT_FIELDS", "EventColumns"]
+__all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns"]
 
 EVENT_FIELDS: Final = tuple(RequestEvent.model_fields)
+
+PRICE_UNKNOWN: Final = -1
+TOKENS_UNKNOWN: Final = -2
 
 _row = attrgetter(*EVENT_FIELDS)
 
@@ -25,7 +28,7 @@ class EventColumns:
 
     ``fields`` holds Python values by RequestEvent's field names; the arrays are what detectors
     compute with. ``NaN`` stands for unknown in float arrays. ``cost_nano_usd`` is int64 in units
-    of 1e-9 USD with -1 for an unknown price.
+    of 1e-9 USD with ``PRICE_UNKNOWN`` or ``TOKENS_UNKNOWN`` (below 0) for an unknown cost.
     """
 
     fields: Mapping[str, Sequence[Any]]
@@ -59,5 +62,9 @@ class EventColumns:
         aborted = np.asarray(fields["aborted"], dtype=np.bool_)
         rejected = (status >= 400) & (status < 500) & ~aborted
         erred = np.fromiter((e is not None for e in fields["error_type"]), np.bool_, len(events))
-        costs = np.full(len(events), -1, np.int64) if cost_nano_usd is None else cost_nano_usd
+        costs = (
+            np.full(len(events), PRICE_UNKNOWN, np.int64)
+            if cost_nano_usd is None
+            else cost_nano_usd
+        )
         return cls(fields, erred & ~rejected & ~aborted, rejected, costs)

@@ -17,13 +17,12 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.columns import EventColumns
+from schemas.columns import PRICE_UNKNOWN, TOKENS_UNKNOWN, EventColumns
 from schemas.errors import TocsinError
 
 __all__ = ["NANO", "Price", "PriceBook", "PriceBookError", "load_price_book"]
 
 NANO: Final = 1_000_000_000
-_UNKNOWN: Final = -1
 
 
 class PriceBookError(TocsinError):
@@ -99,10 +98,10 @@ class PriceBook(BaseModel):
         return index.get((provider, model)) or index.get((None, model))
 
     def cost_columns(self, columns: EventColumns) -> NDArray[np.int64]:
-        """Return each event's cost in nano-dollars, -1 where unknown.
+        """Return each event's cost in nano-dollars, below 0 where unknown (see EventColumns).
 
-        Requests that never reached a model (no tokens told, rejected) cost nothing only if the
-        engine said zero tokens; otherwise they are unknown too.
+        A rejected request (4xx) never reached the model and costs nothing. Any other request whose
+        tokens were not told has an unknown cost.
         """
         fields = columns.fields
         costs = [
@@ -113,6 +112,7 @@ class PriceBook(BaseModel):
                 fields["input_tokens"],
                 fields["cached_input_tokens"],
                 fields["output_tokens"],
+                columns.rejected.tolist(),
                 strict=True,
             )
         ]
@@ -125,11 +125,18 @@ class PriceBook(BaseModel):
         input_tokens: int | None,
         cached: int | None,
         output_tokens: int | None,
+        rejected: bool,
     ) -> int:
+        if rejected:
+            return 0
         price = self.find(provider, model)
-        cost = price.cost(input_tokens, cached, output_tokens) if price else None
+        if price is None:
+            return PRICE_UNKNOWN
+        cost = price.cost(input_tokens, cached, output_tokens)
         if cost is None:
-            return _UNKNOWN
+            return (
+                TOKENS_UNKNOWN if input_tokens is None or output_tokens is None else PRICE_UNKNOWN
+            )
         return int((cost * NANO).to_integral_value(ROUND_HALF_EVEN))
 
 

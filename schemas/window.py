@@ -31,7 +31,8 @@ class WindowPartial(Message):
     """What one partition of ``llm.requests`` added to one window of one series.
 
     Only additive figures and mergeable sketches, so that any number of partials make a window.
-    ``cost_nano_usd`` is exact: 1e-9 USD, over the requests whose price is known.
+    ``cost_nano_usd`` is exact: 1e-9 USD, over the requests whose cost is known; ``cost_unknown``
+    counts the others, ``price_unknown`` those of them that have no price.
     """
 
     window_start_us: Micros
@@ -47,6 +48,7 @@ class WindowPartial(Message):
     tokens_unknown: Count = 0
     cost_nano_usd: Count = 0
     cost_unknown: Count = 0
+    price_unknown: Count = 0
     sketches: dict[str, SketchState] = Field(default_factory=dict)
 
 

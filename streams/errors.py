@@ -2,24 +2,24 @@
 
 TocsinError
 └── StreamsError
-    ├── StoreUnavailable   the store cannot be reached or is not able now; try again
-    └── StoreRefused       the store will never take these rows
+    ├── StoreUnavailableError   the store cannot be reached or is not able now; try again
+    └── StoreRefusedError       the store will never take these rows
 """
 
 from __future__ import annotations
 
 from schemas.errors import TocsinError
 
-__all__ = ["StoreRefused", "StoreUnavailable", "StreamsError"]
+__all__ = ["StoreRefusedError", "StoreUnavailableError", "StreamsError"]
 
 
 class StreamsError(TocsinError):
     """The root of what streams raise."""
 
 
-class StoreUnavailable(StreamsError):
+class StoreUnavailableError(StreamsError):
     """The store cannot be reached or is not able now; trying again later is right."""
 
 
-class StoreRefused(StreamsError):
+class StoreRefusedError(StreamsError):
     """The store will never take these rows as they are."""

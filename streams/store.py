@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.settings import ClickHouseSettings
 from streams import metrics
-from streams.errors import StoreRefused, StoreUnavailable
+from streams.errors import StoreRefusedError, StoreUnavailableError
 
 __all__ = ["Store"]
 
@@ -52,7 +52,7 @@ class Store:
         the log keeps what memory need not hold.
 
         Raises:
-            StoreRefused: the store will never take these rows.
+            StoreRefusedError: the store will never take these rows.
         """
         count = len(next(iter(rows.values()), ()))
         if not count:
@@ -62,7 +62,7 @@ class Store:
             started = time.perf_counter()
             try:
                 await self._run(self._insert, table, rows)
-            except StoreUnavailable as error:
+            except StoreUnavailableError as error:
                 metrics.INSERT_FAILURES.labels(table=table).inc()
                 log.warning("store_unavailable", table=table, rows=count, error=str(error)[:300])
                 await asyncio.sleep(pause)
@@ -72,11 +72,13 @@ class Store:
             metrics.ROWS.labels(table=table).inc(count)
             return
 
-    async def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    async def query(
+        self, sql: str, parameters: dict[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a query with server-side parameters (``{name:Type}``).
 
         Raises:
-            StoreUnavailable, StoreRefused: as the store answered.
+            StoreUnavailableError, StoreRefusedError: as the store answered.
         """
         return await self._run(self._query, sql, parameters)
 
@@ -130,10 +132,10 @@ class Store:
             raise _classified(error) from error
 
 
-def _classified(error: Exception) -> StoreRefused | StoreUnavailable:
+def _classified(error: Exception) -> StoreRefusedError | StoreUnavailableError:
     match = _CODE.search(str(error))
     code = int(match.group(1)) if match else None
     of_the_rows = isinstance(error, (TypeError, ValueError, OverflowError, AttributeError))
     if code in _REFUSALS or (of_the_rows and not isinstance(error, ClickHouseError)):
-        return StoreRefused(str(error))
-    return StoreUnavailable(f"{type(error).__name__}: {error}")
+        return StoreRefusedError(str(error))
+    return StoreUnavailableError(f"{type(error).__name__}: {error}")

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS alerts
     reason       String,
     at           DateTime64(6, 'UTC'),
     kafka_log    LowCardinality(String),
+    kafka_partition UInt16,
     kafka_offset UInt64,
     ingested_at  DateTime64(3, 'UTC') DEFAULT now64(3)
 )
@@ -62,6 +63,7 @@ CREATE TABLE IF NOT EXISTS actions
     inverse      String,
     at           DateTime64(6, 'UTC'),
     kafka_log    LowCardinality(String),
+    kafka_partition UInt16,
     kafka_offset UInt64,
     ingested_at  DateTime64(3, 'UTC') DEFAULT now64(3)
 )
@@ -81,6 +83,7 @@ CREATE TABLE IF NOT EXISTS flags
     reason           String,
     at               DateTime64(6, 'UTC'),
     kafka_log        LowCardinality(String),
+    kafka_partition  UInt16,
     kafka_offset     UInt64,
     ingested_at      DateTime64(3, 'UTC') DEFAULT now64(3)
 )

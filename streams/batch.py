@@ -1,0 +1,70 @@
+"""A micro-batch of ``llm.requests``: events as columns, with the place of each in the log."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from schemas.columns import EventColumns
+from schemas.event import RequestEvent
+from streams.rows import Origin
+
+__all__ = ["Batch", "SeenEvents", "slices"]
+
+_SLICE_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of one slice of the log that are new to the store."""
+
+    events: Sequence[RequestEvent]
+    columns: EventColumns
+    origin: Origin
+
+    def by_partition(self) -> dict[int, list[int]]:
+        """Return the places in the batch that each partition's events take."""
+        places: dict[int, list[int]] = {}
+        for place, partition in enumerate(self.origin.partitions):
+            places.setdefault(partition, []).append(place)
+        return places
+
+
+def slices(records: Sequence[Any]) -> list[list[Any]]:
+    """Cut records where their values pass 8 MiB together, so that memory stays bounded."""
+    parts: list[list[Any]] = [[]]
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if parts[-1] and size + length > _SLICE_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(record)
+        size += length
+    return parts
+
+
+class SeenEvents:
+    """The last event ids taken in, against producers that send one twice."""
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self._capacity = capacity
+        self._ids: OrderedDict[UUID, None] = OrderedDict()
+
+    def new(self, ids: Sequence[UUID]) -> list[int]:
+        """Return the places of ids not seen before, without remembering them yet."""
+        fresh, here = [], Counter[UUID]()
+        for place, event_id in enumerate(ids):
+            if event_id not in self._ids and not here[event_id]:
+                fresh.append(place)
+            here[event_id] += 1
+        return fresh
+
+    def remember(self, ids: Sequence[UUID]) -> None:
+        """Remember ids that the store has now; the oldest are forgotten."""
+        self._ids.update(dict.fromkeys(ids))
+        while len(self._ids) > self._capacity:
+            self._ids.popitem(last=False)

@@ -1,0 +1,29 @@
+"""Drift of prompt and output lengths against each series' frozen reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectors.closed_window import Window
+from detectors.drift import Drift
+from schemas.settings import DriftSettings
+from schemas.signal import Signal
+
+__all__ = ["DriftAgent"]
+
+
+class DriftAgent:
+    """Two-sample KS, PSI and ADWIN over the token lengths of closed windows, by model."""
+
+    def __init__(self, settings: DriftSettings) -> None:
+        self._drift = Drift(settings)
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        """Take in closed windows; corrections are skipped, for lengths were counted at closing."""
+        for window in windows:
+            if window.revision == 0:
+                self._drift.add(window)
+
+    async def signals(self, end_us: int) -> Sequence[Signal]:
+        """Return the drift signals of every series with a reference."""
+        return self._drift.evaluate(end_us)

@@ -1,0 +1,111 @@
+"""Second stage of the windows: partials of all partitions become closed windows and their rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from detectors.closed_window import Window
+from detectors.errors import DetectorError
+from detectors.merge import WindowMerger
+from detectors.watermark import Watermark
+from schemas.clock import Clock
+from schemas.settings import StreamSettings
+from schemas.window import WindowBatch
+from streams import metrics
+from streams.rows import window_rows
+from streams.signals import SignalsAgent
+from streams.store import Store
+
+__all__ = ["MergeAgent"]
+
+log = structlog.get_logger(__name__)
+
+_CORRECTION_WINDOWS: Final = 6
+
+
+class MergeAgent:
+    """Merges partials, closes windows by the watermark, and hands them on in order.
+
+    A batch of partials is acknowledged only when its windows are closed, stored and evaluated: a
+    restart reads the open ones again.
+    """
+
+    def __init__(
+        self, settings: StreamSettings, store: Store, signals: SignalsAgent, clock: Clock
+    ) -> None:
+        self._window_us = settings.window_us
+        self._store = store
+        self._signals = signals
+        self._clock = clock
+        # Lateness is the first stage's matter: its watermarks have it taken off.
+        self._watermark = Watermark(0, settings.idle_us + settings.lateness_us)
+        self._merger = WindowMerger(_CORRECTION_WINDOWS * settings.window_us)
+        self._pending: deque[tuple[Any, int]] = deque()
+        self._evaluated_us = 0
+        self._lock = asyncio.Lock()
+
+    async def run(self, stream: Any) -> None:
+        """Process ``llm.windows`` for ever; the Faust agent's body."""
+        async for events in stream.noack_take(100, within=0.05):
+            for event in events:
+                self._take_in(event)
+            await self.advance()
+
+    async def advance(self) -> None:
+        """Close what the watermark has passed; also called by a timer, for silence moves it too."""
+        async with self._lock:
+            watermark_us = self._watermark.advance(self._clock())
+            windows = self._merger.close(watermark_us)
+            await self._hand_on(windows, watermark_us)
+            while self._pending and self._pending[0][1] <= watermark_us:
+                self._pending.popleft()[0].ack()
+            self._report(watermark_us, windows)
+
+    def lag_s(self) -> float | None:
+        """Return wall clock minus the end that windows should have reached, None before any."""
+        watermark_us = self._watermark.value_us
+        return max(0.0, (self._clock() - watermark_us) / 1e6) if watermark_us else None
+
+    def _take_in(self, event: Any) -> None:
+        try:
+            batch = WindowBatch.model_validate_json(event.value)
+            self._merger.add(batch)
+        except (ValidationError, DetectorError) as error:
+            # Only a worker of another version writes what this one cannot read.
+            log.error("window_batch_refused", offset=event.message.offset, error=str(error)[:500])
+            event.ack()
+            return
+        self._watermark.observe(batch.source, batch.watermark_us, self._clock())
+        last_end = max((partial.window_end_us for partial in batch.partials), default=0)
+        self._pending.append((event, last_end))
+
+    async def _hand_on(self, windows: Sequence[Window], watermark_us: int) -> None:
+        if windows:
+            await self._store.insert("windows", window_rows(windows))
+        for end_us, group in groupby(windows, key=lambda window: window.end_us):
+            self._signals.take_in(list(group))
+            if end_us > self._evaluated_us:
+                await self._evaluate(end_us)
+        # Silence is evaluated as well: rates fall, and what has no samples becomes unknown.
+        boundary_us = watermark_us // self._window_us * self._window_us
+        if self._evaluated_us and boundary_us > self._evaluated_us:
+            await self._evaluate(boundary_us)
+
+    async def _evaluate(self, end_us: int) -> None:
+        self._evaluated_us = end_us
+        await self._signals.evaluate(end_us, lag_s=self.lag_s())
+
+    def _report(self, watermark_us: int, windows: Sequence[Window]) -> None:
+        corrections = sum(window.revision > 0 for window in windows)
+        metrics.WINDOWS_CLOSED.labels(correction="no").inc(len(windows) - corrections)
+        metrics.WINDOWS_CLOSED.labels(correction="yes").inc(corrections)
+        metrics.LATE_REQUESTS.set(self._merger.late_requests)
+        if watermark_us:
+            metrics.WATERMARK_LAG.set(self.lag_s() or 0.0)

@@ -1,0 +1,183 @@
+"""Judge-sampled quality: a share of requests, chosen by their id's hash, scored by a judge.
+
+What cannot be scored is an EvalResult too, with its outcome and no score: it is counted, and
+never a zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from detectors.closed_window import Window
+from detectors.quality import Quality
+from detectors.sampling import sampled
+from schemas.base import SCHEMA_VERSION
+from schemas.clock import Clock
+from schemas.evaluation import EvalOutcome, EvalResult
+from schemas.event import RequestEvent, new_event_id
+from schemas.settings import JudgeSettings
+from schemas.signal import Signal, SignalQuery
+from schemas.topics import Topics
+from streams import metrics
+from streams.batch import Batch
+from streams.judge import BadVerdictError, Judge, JudgeError
+from streams.publish import Publisher
+from streams.rows import columns_of
+from streams.store import Store
+
+__all__ = ["QualityAgent"]
+
+log = structlog.get_logger(__name__)
+
+_COLUMNS: Final = (
+    "eval_id",
+    "event_id",
+    "request_id",
+    "request_end",
+    "at",
+    "evaluator",
+    "judge_model",
+    "labels",
+    "outcome",
+    "score",
+    "explanation",
+)
+
+
+class QualityAgent:
+    """Samples, asks the judge beside the stream, publishes results and turns them into signals."""
+
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        queries: Sequence[SignalQuery],
+        store: Store,
+        publisher: Publisher,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._judge = Judge(settings) if settings.base_url else None
+        self._queue: asyncio.Queue[RequestEvent] = asyncio.Queue(settings.queue)
+        self._skipped: list[EvalResult] = []
+        self._quality = Quality(queries)
+
+    def offer(self, batch: Batch) -> None:
+        """Queue the sampled requests of a batch; what finds no room is counted as skipped.
+
+        Only answers are judged: rejected, failed and aborted requests have other signals.
+        """
+        if self._judge is None:
+            return
+        chosen = sampled(batch.columns.fields["request_id"], self._settings.sample_rate)
+        for place in chosen.nonzero()[0].tolist():
+            event = batch.events[place]
+            if event.failed or event.rejected or event.aborted:
+                continue
+            try:
+                self._queue.put_nowait(event)
+            except asyncio.QueueFull:
+                self._skipped.append(self._result(event, EvalOutcome.SKIPPED))
+
+    async def work(self) -> None:
+        """Judge queued requests for ever, a few at once."""
+        if self._judge is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.concurrency):
+                group.create_task(self._work(self._judge))
+
+    async def close(self) -> None:
+        """Close the judge's connections."""
+        if self._judge is not None:
+            await self._judge.close()
+
+    async def run(self, stream: Any) -> None:
+        """Process ``llm.evals`` for ever: rows, and samples for the signals."""
+        async for events in stream.noack_take(500, within=0.2):
+            results = [result for event in events if (result := _decode(event)) is not None]
+            if results:
+                await self._store.insert("evals", columns_of(results, _COLUMNS))
+                for result in results:
+                    self._quality.add(result)
+            for event in events:
+                event.ack()
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        """Do nothing: scores come from ``llm.evals``."""
+
+    async def signals(self, end_us: int) -> Sequence[Signal]:
+        """Return the mean scores at a window's end."""
+        return self._quality.evaluate(end_us)
+
+    async def _work(self, judge: Judge) -> None:
+        while True:
+            event = await self._queue.get()
+            skipped, self._skipped = self._skipped, []
+            try:
+                results = [*skipped, await self._evaluate(judge, event)]
+                await self._publisher.send_many(
+                    Topics.EVALS, [(result.request_id, result) for result in results]
+                )
+            except Exception:
+                log.exception("eval_lost", request_id=event.request_id)
+                continue
+            for result in results:
+                metrics.EVALS.labels(outcome=result.outcome.value).inc()
+
+    async def _evaluate(self, judge: Judge, event: RequestEvent) -> EvalResult:
+        if event.prompt_redacted is None or event.output_redacted is None:
+            return self._result(event, EvalOutcome.NO_TEXT)
+        try:
+            verdict = await judge.score(event.prompt_redacted, event.output_redacted)
+        except BadVerdictError as error:
+            return self._result(event, EvalOutcome.BAD_ANSWER, explanation=str(error))
+        except JudgeError as error:
+            return self._result(event, EvalOutcome.JUDGE_ERROR, explanation=str(error)[:500])
+        return self._result(
+            event, EvalOutcome.SCORED, score=verdict.normalized, explanation=verdict.explanation
+        )
+
+    def _result(
+        self,
+        event: RequestEvent,
+        outcome: EvalOutcome,
+        *,
+        score: float | None = None,
+        explanation: str | None = None,
+    ) -> EvalResult:
+        return EvalResult(
+            schema_version=SCHEMA_VERSION,
+            eval_id=new_event_id(),
+            event_id=event.event_id,
+            request_id=event.request_id,
+            request_end_us=event.end_time_us,
+            at_us=self._clock(),
+            evaluator="judge",
+            judge_model=self._settings.model,
+            labels={
+                "provider": event.provider,
+                "model": event.model,
+                "model_version": event.model_version,
+                "route": event.route.value,
+                "feature": event.feature or "",
+            },
+            outcome=outcome,
+            score=score,
+            explanation=explanation,
+        )
+
+
+def _decode(event: Any) -> EvalResult | None:
+    try:
+        return EvalResult.model_validate_json(event.value)
+    except ValidationError as error:
+        log.error("eval_refused", offset=event.message.offset, error=str(error)[:500])
+        return None

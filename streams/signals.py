@@ -1,0 +1,85 @@
+"""Closed windows to signals: every detector's word on ``llm.signals`` at each window's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from detectors.closed_window import Window
+from schemas.base import SCHEMA_VERSION
+from schemas.signal import Signal, SignalName
+from schemas.topics import Topics
+from streams.publish import Publisher
+
+__all__ = ["SignalSource", "SignalsAgent", "series_key"]
+
+log = structlog.get_logger(__name__)
+
+
+class SignalSource(Protocol):
+    """Something that takes windows in and says signals at their end."""
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        """Take in closed windows, corrections included."""
+
+    async def signals(self, end_us: int) -> Sequence[Signal]:
+        """Return the signals at the end of a window."""
+
+
+def series_key(signal: Signal) -> str:
+    """Return the topic key of a signal: its name and labels."""
+    labels = ",".join(f"{name}={value}" for name, value in sorted(signal.labels.items()))
+    return f"{signal.signal.value}{{{labels}}}"
+
+
+class SignalsAgent:
+    """Asks all sources at each window's end and publishes what they say, the lag last.
+
+    The lag is said with each evaluation, and being last it tells the alert agent that the
+    evaluation is complete.
+    """
+
+    def __init__(self, sources: Sequence[SignalSource], publisher: Publisher) -> None:
+        self._sources = sources
+        self._publisher = publisher
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        """Give closed windows to every source."""
+        for source in self._sources:
+            source.take_in(windows)
+
+    async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
+        """Publish all signals at a window's end; waits for the broker as long as it takes."""
+        signals: list[Signal] = []
+        for source in self._sources:
+            try:
+                signals.extend(await source.signals(end_us))
+            except Exception:
+                log.exception("signal_source_failed", source=type(source).__name__)
+        signals.append(
+            Signal(
+                schema_version=SCHEMA_VERSION,
+                signal=SignalName.WATERMARK_LAG,
+                labels={},
+                over_s=0,
+                window_end_us=end_us,
+                value=lag_s,
+                samples=1,
+                detector="watermark",
+            )
+        )
+        pause = 0.1
+        while True:
+            try:
+                await self._publisher.send_many(
+                    Topics.SIGNALS, [(series_key(signal), signal) for signal in signals]
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, the windows wait
+                log.warning("signals_retry", error=repr(error)[:300])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10)
+            else:
+                return

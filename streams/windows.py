@@ -1,0 +1,126 @@
+"""First stage of the windows: what each partition of ``llm.requests`` adds, sent on as partials.
+
+Offsets of taken-in events are acknowledged here, once the partial windows that hold them are in
+``llm.windows``: what a crash interrupts is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from detectors.window import WindowStore
+from schemas.base import SCHEMA_VERSION
+from schemas.clock import Clock
+from schemas.columns import EventColumns
+from schemas.settings import StreamSettings
+from schemas.topics import Topics
+from schemas.window import WindowBatch
+from streams.batch import Batch
+from streams.publish import Publisher
+
+__all__ = ["WindowsAgent"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Source:
+    """One partition's open partials since it was assigned to this worker."""
+
+    store: WindowStore
+    epoch: str = field(default_factory=lambda: uuid4().hex)
+    sequence: int = 0
+    watermark_us: int = 0
+    changed: bool = False
+
+
+class WindowsAgent:
+    """Gathers events into partial windows by partition and flushes them every ``flush_s``."""
+
+    def __init__(self, settings: StreamSettings, publisher: Publisher, clock: Clock) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._clock = clock
+        self._sources: dict[int, _Source] = {}
+        self._unacknowledged: list[Any] = []
+        self._outgoing: list[tuple[str, WindowBatch]] = []
+        self._flushed_at_us = 0
+        self._lock = asyncio.Lock()
+
+    def add(self, batch: Batch) -> None:
+        """Add a micro-batch to its partitions' open windows."""
+        parts = batch.by_partition()
+        for partition, places in parts.items():
+            columns = batch.columns
+            if len(parts) > 1:
+                columns = EventColumns.from_events(
+                    [batch.events[i] for i in places], columns.cost_nano_usd[places]
+                )
+            source = self._source(partition)
+            source.store.add(columns)
+            latest = int(columns.ints("end_time_us").max())
+            source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
+            source.changed = True
+
+    def acknowledge_later(self, events: Sequence[Any]) -> None:
+        """Acknowledge these Faust events with the next flush."""
+        self._unacknowledged.extend(events)
+
+    async def flush_if_due(self) -> None:
+        """Flush when ``flush_s`` has passed since the last time, by the wall clock either way."""
+        flush_us = self._settings.flush_s / self._settings.time_scale * 1e6
+        if abs(self._clock() - self._flushed_at_us) >= flush_us:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what was gathered, wait for the broker, then acknowledge its events.
+
+        A failed send is kept and sent first next time, under its own sequence number.
+        """
+        async with self._lock:
+            events, self._unacknowledged = self._unacknowledged, []
+            for partition, source in self._sources.items():
+                if source.changed:
+                    self._outgoing.append(self._drain(partition, source))
+            try:
+                await self._publisher.send_many(Topics.WINDOWS, self._outgoing)
+            except Exception as error:  # noqa: BLE001 - kept, and tried again
+                log.warning("windows_flush_retries", error=repr(error)[:300])
+                self._unacknowledged = events + self._unacknowledged
+                return
+            self._outgoing.clear()
+            self._flushed_at_us = self._clock()
+            for event in events:
+                event.ack()
+
+    async def revoked(self, partitions: Iterable[int]) -> None:
+        """Send what is open of partitions that go to another worker, and forget them."""
+        await self.flush()
+        for partition in partitions:
+            self._sources.pop(partition, None)
+
+    def _source(self, partition: int) -> _Source:
+        if partition not in self._sources:
+            settings = self._settings
+            store = WindowStore(settings.window_us, settings.dimensions)
+            self._sources[partition] = _Source(store)
+        return self._sources[partition]
+
+    def _drain(self, partition: int, source: _Source) -> tuple[str, WindowBatch]:
+        name = f"{Topics.REQUESTS.name}-{partition}"
+        source.sequence += 1
+        source.changed = False
+        return name, WindowBatch(
+            schema_version=SCHEMA_VERSION,
+            source=name,
+            epoch=source.epoch,
+            sequence=source.sequence,
+            watermark_us=source.watermark_us,
+            partials=source.store.drain(),
+        )
