@@ -1,0 +1,141 @@
+"""The trailing baseline of one series: what is usual, and not what is happening now."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detectors.errors import DetectorError
+
+__all__ = ["Baseline", "BaselineSettings"]
+
+_POINTS = 1_440
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineSettings:
+    """How a baseline is made.
+
+    Attributes:
+        horizon_s: how far back it looks.
+        minimum: points that it needs before it says anything; they are a quarter of a lookback
+            apart, so 12 are three lookbacks.
+        minimum_samples: requests that must stand behind a point.
+        limit: a value this many times the baseline, or more, is held out of it.
+
+    """
+
+    horizon_s: float = 86_400
+    minimum: int = 12
+    minimum_samples: int = 20
+    limit: float = 1.5
+
+
+class Baseline:
+    """Take the median of a series' earlier values, the current lookback left out.
+
+    Two things keep a regression from becoming its own baseline. A value counts only when its
+    lookback ended before the current one began. And a value at or above ``limit`` times the
+    baseline of its moment is held out: the baseline stands still while the signal is bad. Only
+    when the good values have left the horizon, so that fewer than ``minimum`` remain, does the
+    baseline take all values: a level that lasted a whole horizon is the new normal.
+
+    The median bears that up to half of the points are off, so spikes below the limit or gone
+    again within a few points do not move it.
+
+    Args:
+        settings: how it is made.
+        over_us: the lookback of the values.
+        window_us: length of a window, the shortest time between two points.
+
+    Raises:
+        DetectorError: the minimum is not positive or the limit is not above 1.
+
+    Examples:
+        >>> s = 1_000_000
+        >>> settings = BaselineSettings(horizon_s=3_600, minimum=3)
+        >>> baseline = Baseline(settings, over_us=10 * s, window_us=10 * s)
+        >>> for end in range(10, 60, 10):
+        ...     baseline.observe(end * s, [2.0], samples=100)
+        >>> baseline.at(60 * s)
+        [2.0]
+        >>> for end in range(60, 600, 10):
+        ...     baseline.observe(end * s, [8.0], samples=100)  # four times as much: held out
+        >>> baseline.at(600 * s)
+        [2.0]
+
+    """
+
+    def __init__(self, settings: BaselineSettings, over_us: int, window_us: int) -> None:
+        if settings.minimum < 1 or settings.limit <= 1:
+            raise DetectorError("a baseline needs at least one point and a limit above 1")
+        self._settings = settings
+        self._over_us = over_us
+        self._horizon_us = max(round(settings.horizon_s * 1e6), over_us)
+        self._spacing_us = max(window_us, over_us // 4, self._horizon_us // _POINTS)
+        self._recent: deque[_Point] = deque()  # those that the current lookback overlaps
+        self._past: deque[_Point] = deque()
+        self._medians: list[float | None] | None = None
+        self._last_us = 0
+
+    @property
+    def last_us(self) -> int:
+        """Return the time of the newest point, 0 before the first."""
+        return self._last_us
+
+    def at(self, now_us: int) -> list[float | None] | None:
+        """Return the median of each figure at this time, None while there are too few points.
+
+        A figure that was never known is None.
+        """
+        changed = False
+        while self._recent and self._recent[0].end_us <= now_us - self._over_us:
+            self._past.append(self._recent.popleft())
+            changed = True
+        while self._past and self._past[0].end_us <= now_us - self._horizon_us - self._over_us:
+            self._past.popleft()
+            changed = True
+        if changed:
+            self._medians = self._compute()
+        return self._medians
+
+    def observe(self, now_us: int, figures: Sequence[float | None], samples: int) -> None:
+        """Offer the figures of the lookback that ends now; the first decides what is held out.
+
+        Points too soon after the last, with too few samples or of unknown first figure are left
+        out.
+        """
+        first = figures[0] if figures else None
+        if first is None or samples < self._settings.minimum_samples:
+            return
+        if self._last_us and now_us < self._last_us + self._spacing_us:
+            return
+        medians = self.at(now_us)
+        usual = medians[0] if medians else None
+        bad = bool(usual) and usual is not None and first >= self._settings.limit * usual
+        self._recent.append(_Point(now_us, tuple(figures), bad))
+        self._last_us = now_us
+
+    def _compute(self) -> list[float | None] | None:
+        points = [p for p in self._past if not p.bad]
+        if len(points) < self._settings.minimum:
+            points = list(self._past)
+        if len(points) < self._settings.minimum:
+            return None
+        table = np.array([p.figures for p in points], np.float64)
+        return [_median(table[:, i]) for i in range(table.shape[1])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    end_us: int
+    figures: tuple[float | None, ...]
+    bad: bool
+
+
+def _median(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+    known = column[~np.isnan(column)]
+    return float(np.median(known)) if known.size else None
