@@ -25,6 +25,12 @@ class Batch:
     columns: EventColumns
     origin: Origin
 
+    @property
+    def token(self) -> str:
+        """Name the batch by what it holds, so that a repeated insert of it can be told."""
+        first, last = self.events[0].event_id, self.events[-1].event_id
+        return f"{self.origin.log_id}:{first}:{last}:{len(self.events)}"
+
     def by_partition(self) -> dict[int, list[int]]:
         """Return the places in the batch that each partition's events take."""
         places: dict[int, list[int]] = {}

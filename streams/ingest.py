@@ -8,8 +8,8 @@ for Faust would acknowledge and lose what it was working on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import structlog
 
@@ -35,6 +35,16 @@ __all__ = ["IngestAgent"]
 log = structlog.get_logger(__name__)
 
 
+_HELD: Final = """
+    SELECT kafka_partition, max(kafka_offset)
+    FROM requests
+    WHERE kafka_log = {log:String}
+      AND kafka_topic = {topic:String}
+      AND kafka_partition IN {partitions:Array(UInt16)}
+    GROUP BY kafka_partition
+"""
+
+
 class IngestAgent:
     """Turns records into rows, partial windows and judge samples, each event once."""
 
@@ -58,23 +68,10 @@ class IngestAgent:
         self._seen = SeenEvents()
         self._stored_up_to: dict[int, int] = {}
 
-    async def assigned(self, partitions: Sequence[int]) -> None:
-        """Ask the store what it holds of newly assigned partitions; a replay skips that."""
-        if not partitions:
-            return
-        rows = await self._store.query(
-            "SELECT kafka_partition, max(kafka_offset) FROM requests"
-            " WHERE kafka_log = {log:String} AND kafka_topic = {topic:String}"
-            " AND kafka_partition IN {partitions:Array(UInt16)} GROUP BY kafka_partition",
-            {
-                "log": self._settings.kafka.log_id,
-                "topic": Topics.REQUESTS.name,
-                "partitions": list(partitions),
-            },
-        )
-        held = dict(rows)
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Forget how far the store held partitions that others may read from now on."""
         for partition in partitions:
-            self._stored_up_to[partition] = held.get(partition, -1)
+            self._stored_up_to.pop(partition, None)
 
     async def run(self, stream: Any) -> None:
         """Process the stream for ever; the Faust agent's body."""
@@ -102,6 +99,7 @@ class IngestAgent:
     async def process(self, records: Sequence[Any]) -> None:
         """Take in some records: Faust events whose ``value`` is raw bytes."""
         messages = [record.message for record in records]
+        await self._learn({message.partition for message in messages})
         decoded = decode_records(
             [record.value for record in records],
             now_us=self._clock(),
@@ -118,6 +116,23 @@ class IngestAgent:
         metrics.RECORDS.labels(topic=Topics.REQUESTS.name).inc(len(records))
         metrics.EVENTS.inc(len(decoded.events))
         metrics.BATCH_EVENTS.observe(len(decoded.events))
+
+    async def _learn(self, partitions: set[int]) -> None:
+        """Ask the store what it holds of partitions new to this worker; a replay skips that."""
+        unknown = sorted(partitions - self._stored_up_to.keys())
+        if not unknown:
+            return
+        rows = await self._store.query(
+            _HELD,
+            {
+                "log": self._settings.kafka.log_id,
+                "topic": Topics.REQUESTS.name,
+                "partitions": unknown,
+            },
+        )
+        held = dict(rows)
+        for partition in unknown:
+            self._stored_up_to[partition] = held.get(partition, -1)
 
     def _batch(self, decoded: Decoded, messages: Sequence[Any]) -> Batch:
         places = decoded.places
@@ -145,7 +160,8 @@ class IngestAgent:
 
     async def _insert(self, batch: Batch) -> None:
         try:
-            await self._store.insert("requests", event_rows(batch.columns, batch.origin))
+            rows = event_rows(batch.columns, batch.origin)
+            await self._store.insert("requests", rows, token=batch.token)
         except StoreRefusedError as error:
             if len(batch.events) == 1:
                 await self._refuse_row(batch, str(error))

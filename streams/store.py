@@ -45,11 +45,12 @@ class Store:
         self._client: Client | None = None
         self._types: dict[tuple[str, tuple[str, ...]], Any] = {}
 
-    async def insert(self, table: str, rows: Rows) -> None:
+    async def insert(self, table: str, rows: Rows, *, token: str = "") -> None:
         """Insert columns, trying again until the store acknowledges.
 
         While the store is away nothing returns from here, so the caller takes in nothing more:
-        the log keeps what memory need not hold.
+        the log keeps what memory need not hold. With a ``token`` an insert that succeeded without
+        our hearing of it is not repeated by the next try (insert deduplication).
 
         Raises:
             StoreRefusedError: the store will never take these rows.
@@ -61,7 +62,7 @@ class Store:
         while True:
             started = time.perf_counter()
             try:
-                await self._run(self._insert, table, rows)
+                await self._run(self._insert, table, rows, token)
             except StoreUnavailableError as error:
                 metrics.INSERT_FAILURES.labels(table=table).inc()
                 log.warning("store_unavailable", table=table, rows=count, error=str(error)[:300])
@@ -106,7 +107,7 @@ class Store:
             )
         return self._client
 
-    def _insert(self, table: str, rows: Rows) -> None:
+    def _insert(self, table: str, rows: Rows, token: str) -> None:
         names = tuple(rows)
         try:
             client = self._connect()
@@ -120,6 +121,7 @@ class Store:
                 column_names=names,
                 column_types=types,
                 column_oriented=True,
+                settings={"insert_deduplication_token": token} if token else None,
             )
         except Exception as error:
             self._types.pop((table, names), None)

@@ -1,0 +1,191 @@
+"""Signals and action results to decisions: alerts, notifications and actions.
+
+The decisions themselves are pure (``alerting``); here is their state, kept in a Faust table, and
+the order that makes a crash harmless: publish first, then store the state, then acknowledge. A
+replay decides the same again under the same ids, which every receiver takes once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.machine import on_action, step
+from alerting.policy import Policy
+from alerting.rules import RuleSet
+from alerting.rules.model import Rule
+from alerting.state import AlertState
+from schemas.action import ActionKind, ActionResult, action_message
+from schemas.base import SCHEMA_VERSION, Message
+from schemas.signal import Signal, SignalName
+from schemas.topics import Topic, Topics
+from streams import metrics
+from streams.publish import Publisher
+
+__all__ = ["AlertAgent"]
+
+log = structlog.get_logger(__name__)
+
+_POLICY: Final = "policy"
+
+
+class AlertAgent:
+    """Steps every rule's alerts as signals come, and hears what became of its actions.
+
+    Args:
+        rules: the rules in force, their durations as they are to be applied.
+        policy: what may act, before anything was done.
+        table: fingerprint to AlertState as JSON text; one more key holds the policy's memory.
+        max_lag_s: rules hold while the watermark lags more than this.
+    """
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        policy: Policy,
+        table: MutableMapping[str, str],
+        publisher: Publisher,
+        *,
+        max_lag_s: float,
+    ) -> None:
+        self._rules = rules
+        self._initial_policy = policy
+        self._table = table
+        self._publisher = publisher
+        self._max_lag_s = max_lag_s
+        self._lagging = False
+        self._heard: dict[str, int] = {}
+
+    async def run(self, stream: Any) -> None:
+        """Process ``llm.signals`` for ever, one at a time: the table needs the current event."""
+        async for event in stream.events():
+            try:
+                signal = Signal.model_validate_json(event.value or b"")
+            except ValidationError as error:
+                log.error("signal_refused", offset=event.message.offset, error=str(error)[:500])
+                continue
+            await self.on_signal(signal)
+            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc()
+
+    async def run_results(self, stream: Any) -> None:
+        """Process the results among ``llm.actions`` for ever."""
+        async for event in stream.events():
+            try:
+                message = action_message.validate_json(event.value or b"")
+            except ValidationError as error:
+                log.error("action_refused", offset=event.message.offset, error=str(error)[:500])
+                continue
+            if isinstance(message, ActionResult):
+                await self.on_result(message)
+
+    async def on_signal(self, signal: Signal) -> None:
+        """Decide what one signal means for every rule that asked for it."""
+        now_us = signal.window_end_us
+        ends_evaluation = signal.signal is SignalName.WATERMARK_LAG and not signal.labels
+        if ends_evaluation:
+            self._lagging = signal.value is not None and signal.value > self._max_lag_s
+        for rule in self._rules.for_signal(signal):
+            await self._step(rule, signal, now_us)
+        if ends_evaluation:
+            for rule, missing in list(self._unheard(now_us)):
+                await self._step(rule, missing, now_us)
+
+    async def on_result(self, result: ActionResult) -> None:
+        """Let the ladder go on with what became of its action."""
+        state = self._state(result.fingerprint)
+        rule = self._rules.by_name.get(state.rule) if state else None
+        if state is None or rule is None:
+            log.warning("result_without_alert", action_id=result.action_id)
+            return
+        now_us = max(result.at_us, state.last_us or 0)
+        after, effects = on_action(rule, state, result, now_us)
+        await self._carry_out(after, effects, now_us)
+
+    async def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
+        blank = AlertState.inactive(rule.name, signal.labels)
+        state = self._state(blank.fingerprint) or blank
+        self._heard[state.fingerprint] = now_us
+        policy = self._policy().hold(self._lagging)
+        after, effects = step(rule, state, signal, now_us, policy)
+        if after is not state or effects:
+            await self._carry_out(after, effects, now_us)
+
+    async def _carry_out(self, state: AlertState, effects: Iterable[Effect], now_us: int) -> None:
+        sent = [self._message(effect) for effect in effects]
+        pause = 0.1
+        while sent:
+            try:
+                for topic, message in sent:
+                    await self._publisher.send(topic, state.fingerprint, message)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a decision is not lost to a broker's pause
+                log.warning("decision_retries", error=repr(error)[:300])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10)
+            else:
+                break
+        for effect in effects:
+            if isinstance(effect, Act) and effect.request.kind is not ActionKind.UNDO:
+                policy = self._policy().record(effect.request, now_us)
+                self._table[_POLICY] = policy.to_json().decode()
+        self._store(state)
+
+    def _unheard(self, now_us: int) -> Iterator[tuple[Rule, Signal]]:
+        """Yield an unknown value for each open alert whose series was silent at this end."""
+        for key, text in list(self._table.items()):
+            if key == _POLICY or self._heard.get(key) == now_us:
+                continue
+            state = AlertState.model_validate_json(text)
+            rule = self._rules.by_name.get(state.rule)
+            if rule is None or state.idle:
+                continue
+            yield (
+                rule,
+                Signal(
+                    schema_version=SCHEMA_VERSION,
+                    signal=rule.signal,
+                    labels=state.labels,
+                    over_s=rule.over_s,
+                    window_end_us=now_us,
+                    value=None,
+                    samples=0,
+                    detector="absent",
+                ),
+            )
+
+    def _state(self, fingerprint: str) -> AlertState | None:
+        text = self._table.get(fingerprint)
+        return AlertState.model_validate_json(text) if text else None
+
+    def _store(self, state: AlertState) -> None:
+        if state.idle and not state.incident_id:
+            # An alert that never fired needs no memory, and series come and go without end.
+            if state.fingerprint in self._table:
+                del self._table[state.fingerprint]
+            return
+        self._table[state.fingerprint] = state.to_json().decode()
+
+    def _policy(self) -> Policy:
+        text = self._table.get(_POLICY)
+        if not text:
+            return self._initial_policy
+        remembered = Policy.model_validate_json(text)
+        return self._initial_policy.model_copy(update={"recent": remembered.recent})
+
+    @staticmethod
+    def _message(effect: Effect) -> tuple[Topic, Message]:
+        match effect:
+            case Transitioned(transition):
+                return Topics.ALERTS, transition
+            case Notify(intent):
+                return Topics.NOTIFICATIONS, intent
+            case Act(request):
+                return Topics.ACTIONS, request
+            case Judge(verdict):
+                return Topics.ACTIONS, verdict

@@ -1,0 +1,24 @@
+"""Faust tables of text: JSON by key, with a changelog, in one partition.
+
+Declared here so that every table is made alike: the topics whose agents write them have one
+partition too, which is what puts table and agents on the same worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+import faust
+
+__all__ = ["text_table"]
+
+
+def text_table(app: faust.App, name: str) -> MutableMapping[str, str]:
+    """Return a table whose writes are in its changelog before the event is acknowledged."""
+    return app.Table(  # type: ignore[no-any-return]
+        name,
+        partitions=1,
+        key_type=str,
+        value_type=str,
+        help="JSON by key",
+    )

@@ -1,0 +1,156 @@
+"""Wire the agents to their topics, and run them as one worker."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+import structlog
+
+from alerting.notifiers.build import build_notifiers
+from alerting.policy import Policy
+from alerting.rules import load_rules
+from schemas.clock import Clock, system_clock
+from schemas.pricing import load_price_book
+from schemas.settings import Settings
+from schemas.signal import SignalName, SignalQuery
+from schemas.topics import Topic, Topics
+from streams import metrics
+from streams.alert import AlertAgent
+from streams.app import create_app
+from streams.cost import CostAgent
+from streams.drift import DriftAgent
+from streams.feedback import FeedbackAgent
+from streams.ingest import IngestAgent
+from streams.merge import MergeAgent
+from streams.notify import NotifyAgent
+from streams.performance import PerformanceAgent
+from streams.publish import Publisher
+from streams.quality import QualityAgent
+from streams.signals import SignalsAgent
+from streams.sink import SINKS, SinkAgent
+from streams.store import Store
+from streams.tables import text_table
+from streams.windows import WindowsAgent
+
+__all__ = ["build_app"]
+
+log = structlog.get_logger(__name__)
+
+Body = Callable[[Any], Awaitable[None]]
+
+_HOUR_S = 3_600.0
+
+
+def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
+    """Return the application with every agent on its topic.
+
+    Raises:
+        TocsinError: the rules or the price book are wrong.
+    """
+    streams = settings.streams
+    scale = streams.time_scale
+    rules = load_rules(settings.alerting.rules).scaled(scale)
+    prices = load_price_book(settings.prices.path)
+    queries = sorted({*rules.queries(), *_always(scale)}, key=repr)
+
+    app = create_app(settings)
+    publisher = Publisher(app)
+    # Stores of their own, so that a long query never holds up the inserts.
+    ingest_store, merge_store, sink_store = (Store(settings.clickhouse) for _ in range(3))
+
+    windows = WindowsAgent(streams, publisher, clock)
+    quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock)
+    ingest = IngestAgent(settings, ingest_store, publisher, prices, windows, quality, clock)
+    feedback = FeedbackAgent(queries, sink_store, publisher, clock)
+    cost = CostAgent(
+        merge_store,
+        clock,
+        lookback_us=round(_HOUR_S / scale * 1e6),
+        every_us=round(60 / scale * 1e6),
+    )
+    sources = [
+        PerformanceAgent(queries, streams.window_us),
+        DriftAgent(settings.drift),
+        cost,
+        quality,
+        feedback,
+    ]
+    merge = MergeAgent(streams, merge_store, SignalsAgent(sources, publisher), clock)
+    alert = AlertAgent(
+        rules,
+        Policy.from_settings(settings.alerting).scaled(scale),
+        text_table(app, "alert-states"),
+        publisher,
+        max_lag_s=settings.alerting.max_watermark_lag_s,
+    )
+    receipts = text_table(app, "notification-receipts")
+
+    _agent(app, Topics.REQUESTS, "ingest", ingest.run)
+    _agent(app, Topics.WINDOWS, "merge", merge.run)
+    _agent(app, Topics.EVALS, "quality", quality.run)
+    _agent(app, Topics.FEEDBACK, "feedback", feedback.run)
+    _agent(app, Topics.SIGNALS, "alert", alert.run)
+    _agent(app, Topics.ACTIONS, "action", alert.run_results)
+    for notifier in build_notifiers(settings.notify):
+        deliver = NotifyAgent(notifier, receipts, clock)
+        _agent(app, Topics.NOTIFICATIONS, f"notify-{notifier.name}", deliver.run)
+    for sink in SINKS:
+        body = SinkAgent(sink, sink_store, settings.kafka.log_id).run
+        _agent(app, sink.topic, f"sink-{sink.table}", body)
+
+    flush_s = max(0.1, streams.flush_s / scale)
+    _timer(app, flush_s, "flush-windows", windows.flush_if_due)
+    _timer(app, flush_s, "advance-windows", merge.advance)
+    _timer(app, 1.0, "join-feedback", feedback.join)
+    app.task(quality.work)
+
+    async def revoked(_: faust.App, revoked: set[Any], **__: Any) -> None:
+        partitions = [tp.partition for tp in revoked if tp.topic == Topics.REQUESTS.name]
+        await windows.revoked(partitions)
+        ingest.revoked(partitions)
+
+    async def stopped(_: faust.App, **__: Any) -> None:
+        await quality.close()
+        for store in (ingest_store, merge_store, sink_store):
+            await store.close()
+
+    app.on_partitions_revoked.connect(revoked, weak=False)
+    app.on_before_shutdown.connect(stopped, weak=False)
+
+    @app.task
+    async def ready() -> None:
+        metrics.BUILD_READY.set(1)
+        log.info("worker_ready", topics=len(SINKS) + 5, rules=len(rules.rules))
+
+    return app
+
+
+def _always(scale: float) -> set[SignalQuery]:
+    """Return what is said whether or not a rule asks: the cost rates by model and feature."""
+    over_s = _HOUR_S / scale
+    return {
+        SignalQuery(SignalName.COST_RATE, over_s, ("model",)),
+        SignalQuery(SignalName.COST_RATE, over_s, ("feature",)),
+    }
+
+
+def _agent(app: faust.App, topic: Topic, name: str, body: Body) -> None:
+    async def agent(stream: Any) -> None:
+        await body(stream)
+
+    source = app.topic(topic.name, key_type=bytes, value_type=bytes)
+    app.agent(source, name=name)(agent)
+
+
+def _timer(app: faust.App, seconds: float, name: str, body: Callable[[], Awaitable[None]]) -> None:
+    @functools.wraps(body)
+    async def timer() -> None:
+        try:
+            await body()
+        except Exception:
+            log.exception("timer_failed", timer=name)
+
+    app.timer(seconds, name=name)(timer)
