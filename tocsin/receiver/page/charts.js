@@ -1,0 +1,237 @@
+// Small live charts drawn as SVG. A few hundred points and five charts need no library; drawing
+// them here keeps them legible to screen readers, themed by the style sheet, and free of markup
+// from elsewhere. Each chart shares the time axis and the cross-hair with the others.
+
+import { el, svg } from "./dom.js";
+import { clock, span } from "./time.js";
+
+const HEIGHT = 128;
+const MARGIN = { top: 16, right: 10, bottom: 20, left: 46 };
+
+const FORMATS = {
+  ratio: (v) => `${trimmed(v * 100)} %`,
+  s: (v) => (v < 1 ? `${Math.round(v * 1000)} ms` : `${trimmed(v)} s`),
+  "USD/h": (v) => `$${trimmed(v)}/h`,
+  "1/s": (v) => `${trimmed(v)}/s`,
+};
+
+function trimmed(value) {
+  if (value === 0) return "0";
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  return Number(value.toFixed(Math.min(digits, 4))).toString();
+}
+
+export class Charts {
+  constructor(root, legend) {
+    this.root = root;
+    this.legend = legend;
+    this.marks = [];
+    this.origin = null;
+    this.hoverUs = null;
+    this.reset({ catalogue: [], points: [] }, 2000);
+    new ResizeObserver(() => this.draw()).observe(root);
+  }
+
+  reset({ catalogue, points }, limit) {
+    this.limit = limit;
+    this.names = []; // series in the order of their first point: their colours stay
+    this.data = new Map(catalogue.map((chart) => [chart.signal, new Map()]));
+    this.panels = catalogue.map((chart) => this.panel(chart));
+    this.root.replaceChildren(...this.panels.map(({ node }) => node));
+    this.add(points);
+  }
+
+  add(points) {
+    for (const point of points) {
+      if (!this.data.has(point.signal)) continue;
+      if (!this.names.includes(point.series)) this.names.push(point.series);
+      const series = this.data.get(point.signal);
+      if (!series.has(point.series)) series.set(point.series, []);
+      const kept = series.get(point.series);
+      kept.push(point);
+      if (kept.length > 1 && kept.at(-2).at_us > point.at_us) {
+        kept.sort((a, b) => a.at_us - b.at_us);
+      }
+      if (kept.length > this.limit) kept.shift();
+    }
+    this.legend.replaceChildren(
+      ...this.names.map((name, index) =>
+        el("li", {}, key(index), el("span", {}, name)),
+      ),
+    );
+    this.draw();
+  }
+
+  mark(marks, origin) {
+    this.marks = marks;
+    this.origin = origin;
+    this.draw();
+  }
+
+  panel(chart) {
+    const plot = el("div", { class: "plot" });
+    const values = el("ul", { class: "values" });
+    const node = el(
+      "figure",
+      { "data-signal": chart.signal },
+      el("figcaption", { title: chart.meaning }, el("span", {}, chart.title), values),
+      plot,
+    );
+    plot.addEventListener("pointermove", (event) => {
+      const box = plot.getBoundingClientRect();
+      const [from, to] = this.domain();
+      const width = box.width - MARGIN.left - MARGIN.right;
+      const share = (event.clientX - box.left - MARGIN.left) / width;
+      this.hoverUs = from + Math.min(1, Math.max(0, share)) * (to - from);
+      this.draw();
+    });
+    plot.addEventListener("pointerleave", () => {
+      this.hoverUs = null;
+      this.draw();
+    });
+    return { chart, node, plot, values };
+  }
+
+  domain() {
+    let [from, to] = [Infinity, -Infinity];
+    for (const series of this.data.values()) {
+      for (const points of series.values()) {
+        from = Math.min(from, points[0].at_us);
+        to = Math.max(to, points.at(-1).at_us);
+      }
+    }
+    for (const { at_us } of this.marks) [from, to] = [Math.min(from, at_us), Math.max(to, at_us)];
+    return from < to ? [from, to] : [to - 1e6, to];
+  }
+
+  // Drawn at most once a frame, however many points came.
+  draw() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      const domain = this.domain();
+      for (const panel of this.panels) this.drawPanel(panel, domain);
+    });
+  }
+
+  drawPanel({ chart, plot, values }, [from, to]) {
+    const series = this.data.get(chart.signal);
+    const format = FORMATS[chart.unit] ?? trimmed;
+    const latest = this.names
+      .map((name, index) => ({ name, index, point: this.at(series.get(name)) }))
+      .filter(({ point }) => point !== undefined);
+    values.replaceChildren(
+      ...latest.map(({ index, point }) =>
+        el("li", {}, key(index), point.value === null ? "unknown" : format(point.value)),
+      ),
+    );
+    const width = Math.max(160, plot.clientWidth);
+    if (latest.length === 0) {
+      plot.replaceChildren(el("p", { class: "empty" }, "No point yet."));
+      return;
+    }
+    const top = ceiling(chart, series);
+    const x = (us) => MARGIN.left + ((us - from) / (to - from)) * (width - MARGIN.left - MARGIN.right);
+    const y = (v) => HEIGHT - MARGIN.bottom - (v / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+    const spoken = latest.map(({ name, point }) => `${name} ${point.value === null ? "unknown" : format(point.value)}`);
+    plot.replaceChildren(
+      svg(
+        "svg",
+        { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `${chart.title}: ${spoken.join(", ")}` },
+        grid(top, format, y, width),
+        this.timeTicks(from, to, x),
+        level(chart.warning, top, y, width, "warning"),
+        level(chart.critical, top, y, width, "critical"),
+        this.marks.map((mark) => markLine(mark, x(mark.at_us))),
+        this.names.map((name, index) => line(series.get(name) ?? [], index, x, y)),
+        this.hoverUs === null
+          ? null
+          : svg("line", { class: "hover", x1: x(this.hoverUs), x2: x(this.hoverUs), y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom }),
+      ),
+    );
+  }
+
+  // The point to name: under the cross-hair, else the newest.
+  at(points) {
+    if (points === undefined || this.hoverUs === null) return points?.at(-1);
+    return points.findLast((point) => point.at_us <= this.hoverUs) ?? points[0];
+  }
+
+  timeTicks(from, to, x) {
+    const origin = this.origin ?? from;
+    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
+    const step = (steps.find((s) => (to - from) / 1e6 / s <= 4) ?? 86400) * 1e6;
+    const ticks = [];
+    for (let at = origin + Math.ceil((from - origin) / step) * step; at <= to; at += step) {
+      const relative = at - origin;
+      const label = this.origin === null ? clock(at) : `${relative > 0 ? "+" : ""}${span(relative).replace(".0 s", " s")}`;
+      ticks.push(svg("text", { class: "tick", x: x(at), y: HEIGHT - 5, "text-anchor": "middle" }, label));
+    }
+    return ticks;
+  }
+}
+
+function ceiling(chart, series) {
+  let most = 0;
+  for (const points of series.values()) {
+    for (const { value } of points) if (value !== null) most = Math.max(most, value);
+  }
+  // A level counts as soon as the values come near it.
+  for (const at of [chart.warning, chart.critical]) {
+    if (at !== null && most > at * 0.4) most = Math.max(most, at);
+  }
+  if (most === 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(most));
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((m) => m * power).find((v) => v >= most * 1.02) ?? most;
+}
+
+function grid(top, format, y, width) {
+  return [0, top / 2, top].flatMap((value) => [
+    svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
+    svg("text", { class: "tick", x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, format(value).replace("/h", "").replace("/s", "")),
+  ]);
+}
+
+function level(value, top, y, width, kind) {
+  if (value === null || value > top) return null;
+  return svg("line", { class: `level ${kind}`, x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) });
+}
+
+function markLine(mark, x) {
+  return svg(
+    "g",
+    { class: `mark ${mark.tone}` },
+    svg("title", {}, `${mark.number} ${mark.title}`),
+    svg("line", { x1: x, x2: x, y1: MARGIN.top - 3, y2: HEIGHT - MARGIN.bottom }),
+    svg("text", { x, y: 10, "text-anchor": "middle" }, String(mark.number)),
+  );
+}
+
+// An unknown value breaks the line: a gap is not zero.
+function line(points, index, x, y) {
+  let path = "";
+  let pen = "M";
+  const alone = [];
+  points.forEach(({ at_us, value }, i) => {
+    if (value === null) {
+      pen = "M";
+      return;
+    }
+    path += `${pen}${x(at_us).toFixed(1)} ${y(value).toFixed(1)}`;
+    if (pen === "M" && (points[i + 1]?.value ?? null) === null) alone.push({ at_us, value });
+    pen = "L";
+  });
+  const style = `series series-${index % 6}`;
+  return [
+    svg("path", { class: style, d: path, fill: "none" }),
+    alone.map(({ at_us, value }) => svg("circle", { class: style, cx: x(at_us), cy: y(value), r: 2 })),
+  ];
+}
+
+function key(index) {
+  return svg(
+    "svg",
+    { class: "key", width: 22, height: 10, "aria-hidden": "true" },
+    svg("line", { class: `series series-${index % 6}`, x1: 1, x2: 21, y1: 5, y2: 5 }),
+  );
+}

@@ -1,0 +1,29 @@
+// Times are UTC microseconds, as everywhere in Tocsin.
+
+let offsetUs = 0;
+
+// The page's clock may differ from the server's; durations "since" count on the server's.
+export function setServerTime(nowUs) {
+  offsetUs = nowUs - Date.now() * 1000;
+}
+
+export function serverNowUs() {
+  return Date.now() * 1000 + offsetUs;
+}
+
+export function clock(us) {
+  return new Date(us / 1000).toISOString().slice(11, 19);
+}
+
+export function iso(us) {
+  return new Date(us / 1000).toISOString();
+}
+
+export function span(us) {
+  const seconds = us / 1e6;
+  if (Math.abs(seconds) < 60) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(Math.abs(seconds));
+  const sign = seconds < 0 ? "−" : "";
+  if (whole < 3600) return `${sign}${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${sign}${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
