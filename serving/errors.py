@@ -5,6 +5,8 @@ TocsinError
     ├── EmitError                an event could not be handed on; never reaches a request
     │   ├── EventTooLargeError   one event is larger than a Kafka record may be
     │   └── EmitterClosedError   the emitter is shutting down
+    ├── ActuatorError            an action could not be carried out
+    │   └── PreconditionError    what the plan was made for no longer stands; nothing was done
     ├── FlagError                the flags could not be read or changed; they stay as they were
     │   ├── FlagFileError        the flag file is missing, torn, or not what it should be
     │   ├── FlagLockError        another writer held the flag file for too long
@@ -18,6 +20,7 @@ from __future__ import annotations
 from schemas.errors import TocsinError
 
 __all__ = [
+    "ActuatorError",
     "EmitError",
     "EmitterClosedError",
     "EventTooLargeError",
@@ -26,6 +29,7 @@ __all__ = [
     "FlagFileError",
     "FlagLockError",
     "FleetError",
+    "PreconditionError",
     "ServingError",
     "UnknownVariantError",
 ]
@@ -45,6 +49,14 @@ class EventTooLargeError(EmitError):
 
 class EmitterClosedError(EmitError):
     """The emitter takes no more events."""
+
+
+class ActuatorError(ServingError):
+    """An action could not be carried out."""
+
+
+class PreconditionError(ActuatorError):
+    """What the plan was made for no longer stands; nothing was done."""
 
 
 class FlagError(ServingError):

@@ -1,0 +1,112 @@
+"""A Kafka producer that comes up when the broker does, and again when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from schemas.settings import KafkaSettings
+from serving.emit import counters
+from serving.emit.batches import Record
+from serving.errors import EventTooLargeError
+
+__all__ = ["KafkaLink", "make_producer"]
+
+_REQUEST_TIMEOUT_MS: Final = 10_000
+_FIRST_WAIT_S: Final = 0.1
+_LONGEST_WAIT_S: Final = 5.0
+_FAILURES_BEFORE_A_NEW_PRODUCER: Final = 3
+
+_log = structlog.get_logger("tocsin.emit")
+
+
+def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """Return a producer that waits for all replicas.
+
+    It does not linger: what it is given is a batch already. Idempotence is not asked for, because
+    not every broker has it, and event ids make repeated batches harmless.
+    """
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap,
+        client_id=f"{settings.client_id}-emit",
+        acks="all",
+        linger_ms=0,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        max_request_size=4 * 1024 * 1024,
+    )
+
+
+class KafkaLink:
+    """Send records until the broker has acknowledged them, however long that takes."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._producer: Any = None
+        self._failures = 0
+
+    async def send(self, record: Record) -> None:
+        """Send one record, trying again with growing waits until it is acknowledged or cancelled.
+
+        Raises:
+            EventTooLargeError: when no attempt can ever succeed.
+        """
+        while True:
+            try:
+                producer = await self.connect()
+                await producer.send_and_wait(record.topic, record.value, key=record.key)
+            except MessageSizeTooLargeError as error:
+                raise EventTooLargeError(f"{len(record.value)} bytes in one record") from error
+            except Exception as error:  # noqa: BLE001  # the batch is tried again
+                await self._failed(error)
+            else:
+                self._worked()
+                return
+
+    async def connect(self) -> Any:
+        """Return a producer that has reached the broker once."""
+        if self._producer is None:
+            producer = self._make()
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+            counters.CONNECTED.set(1)
+        return self._producer
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+        counters.CONNECTED.set(0)
+
+    def _worked(self) -> None:
+        if self._failures:
+            _log.info("the broker is reached again", after_failures=self._failures)
+        self._failures = 0
+        counters.CONNECTED.set(1)
+
+    async def _failed(self, error: Exception) -> None:
+        counters.SEND_FAILURES.inc()
+        counters.CONNECTED.set(0)
+        if not self._failures:
+            _log.warning(
+                "the broker does not answer; events wait in memory, requests go on",
+                error=f"{type(error).__name__}: {error}",
+            )
+        self._failures += 1
+        if self._producer is not None and self._failures % _FAILURES_BEFORE_A_NEW_PRODUCER == 0:
+            try:
+                await asyncio.wait_for(self.close(), timeout=_LONGEST_WAIT_S)
+            except Exception as problem:  # noqa: BLE001  # it is left behind
+                counters.contained("stop_producer", problem)
+        wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
+        await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
