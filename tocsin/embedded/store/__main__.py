@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -22,10 +24,12 @@ from tocsin.embedded.store.lock import DirectoryLock
 
 _MIB = 1 << 20
 _KEEP_ALIVE_S = 30
-_DRAIN_S = 10
+# How long queries may go on after SIGTERM before they are stopped, and the server with them.
+_GRACE_S = 3.0
+_DRAIN_S = 8
 
 
-def main(  # noqa: PLR0917 - typer reads options from the signature
+def main(
     path: Annotated[Path, typer.Option(help="Data directory.")],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind; 0 takes a free one.")] = 8123,
@@ -70,14 +74,15 @@ def _serve(
     )
     credentials = Credentials(password=os.environ.get("TOCSIN_CLICKHOUSE_PASSWORD", ""))
     store = StoreApp(engine, credentials, Limits(body_bytes=body))
-    server = uvicorn.Server(
+    server = _Server(
+        store.interrupt,
         uvicorn.Config(
             store.starlette(),
             log_level="warning",
             access_log=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_DRAIN_S,
-        )
+        ),
     )
     # uvicorn stops on SIGTERM and then raises the signal again: that one must not end us early.
     signal.signal(signal.SIGTERM, _ignore)
@@ -88,6 +93,21 @@ def _serve(
         server.run(sockets=[listener])
     finally:
         store.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that does not wait for a long query for ever when it is asked to end."""
+
+    def __init__(self, interrupt: Callable[[], None], config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._interrupt = interrupt
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        super().handle_exit(sig, frame)
+        timer = threading.Timer(_GRACE_S, self._interrupt)
+        timer.daemon = True
+        timer.start()
 
 
 def _write(target: Path, text: str) -> None:

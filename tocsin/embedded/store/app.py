@@ -67,6 +67,10 @@ class StoreApp:
             ]
         )
 
+    def interrupt(self) -> None:
+        """Stop the queries that still run."""
+        self._engine.interrupt()
+
     def close(self) -> None:
         """Close sessions and engine; call when the server serves no more."""
         self._sessions.close()

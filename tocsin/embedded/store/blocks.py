@@ -85,9 +85,9 @@ def _block(piece: bytes) -> bytes:
 
 
 def _checksum(body: bytes) -> tuple[int, int]:
-    # The library gives (low, high) words as one tuple in the order in which ClickHouse writes them.
-    low, high = CityHash128(body)
-    return int(low), int(high)
+    # The library gives one 128-bit number; ClickHouse writes its upper word first.
+    value = int(CityHash128(body))
+    return value >> 64, value & 0xFFFFFFFFFFFFFFFF
 
 
 def _plain(method: int, payload: bytes, size: int) -> bytes:

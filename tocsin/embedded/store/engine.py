@@ -9,6 +9,8 @@ it sets can reach the next. A connection is used by one thread at a time.
 from __future__ import annotations
 
 import json
+import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,9 @@ class Engine:
         from chdb import _chdb  # noqa: PLC0415
 
         self._module: Any = _chdb
+        self._scratch = path / "results"
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
         options = "&".join(f"{name}={quote(v)}" for name, v in (server_options or {}).items())
         self._address = f"{path}?{options}" if options else str(path)
         self._settings = {**_SERVER_DEFAULTS, **(query_settings or {})}
@@ -75,6 +80,18 @@ class Engine:
     def connect(self) -> EngineConnection:
         """Open a connection with the engine's standing settings."""
         return self._connect()
+
+    def scratch_file(self) -> Path:
+        """Give the name of a file that does not exist yet; what a crash leaves goes at start."""
+        return self._scratch / uuid.uuid4().hex
+
+    def interrupt(self) -> None:
+        """Ask every running query to stop; they fail with code 394."""
+        connection = self._connect()
+        try:
+            connection.run(b"KILL QUERY WHERE 1 ASYNC", "Null", {})
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close the engine; every other connection must be closed before."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from typing import IO
 
 from tocsin.embedded.store.engine import (
     Engine,
@@ -18,7 +20,13 @@ from tocsin.embedded.store.engine import (
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.query import ExternalTable, QueryRequest
 from tocsin.embedded.store.sessions import SessionRegistry
-from tocsin.embedded.store.statement import InsertData, first_word, output_format, writes_file
+from tocsin.embedded.store.statement import (
+    InsertData,
+    first_word,
+    into_file,
+    output_format,
+    writes_file,
+)
 from tocsin.embedded.store.statuses import ErrorCode
 
 __all__ = ["Exchange"]
@@ -32,11 +40,12 @@ _CONCATENATE = frozenset(
     )
 )
 _DEFAULT_FORMAT = "TabSeparated"
+_PIECE = 1 << 20
 
 
 @dataclass(slots=True)
 class _Restore:
-    """What a session had before a request's own settings; None where there is no session."""
+    """What a session had before a request's own settings."""
 
     database: str
     settings: Mapping[str, str]
@@ -53,7 +62,7 @@ class Exchange:
         self._restore: _Restore | None = None
         self._stream: EngineStream | None = None
         self._insert: EngineInsert | None = None
-        self._whole: bytes | None = None
+        self._whole: IO[bytes] | None = None
         self.format = request.default_format or _DEFAULT_FORMAT
         self.summary = Summary()
 
@@ -101,12 +110,15 @@ class Exchange:
             )
         self.format = output_format(text) or self.format
         params = self._request.params
-        # The engine streams SELECT only, not SHOW or DESCRIBE.
-        if word in {"SELECT", "WITH"} and kind == "READ_ONLY" and self.format in _CONCATENATE:
+        selects = word in {"SELECT", "WITH"} and kind == "READ_ONLY"
+        if selects and self.format in _CONCATENATE:
             self._stream = connection.stream(text, self.format, params)
+        elif selects:
+            # Held in memory, such a result would take several times its size: 2 GB for 425 MB.
+            self._whole, self.summary = self._to_file(connection, text)
         else:
             result = connection.run(text, self.format, params)
-            self._whole, self.summary = result.data, result.summary
+            self._whole, self.summary = BytesIO(result.data), result.summary
 
     def fetch(self) -> bytes:
         """Give the next piece of the result; empty at its end.
@@ -118,8 +130,7 @@ class Exchange:
             piece = self._stream.fetch()
             self.summary = self._stream.summary
             return piece
-        piece, self._whole = self._whole or b"", None
-        return piece
+        return self._whole.read(_PIECE) if self._whole is not None else b""
 
     def start_insert(self, parts: InsertData) -> None:
         """Start an INSERT whose rows `feed` will bring.
@@ -155,6 +166,8 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        if self._whole is not None:
+            self._whole.close()
         if self._stream is not None:
             self._stream.cancel()
         if self._insert is not None:
@@ -172,6 +185,16 @@ class Exchange:
                     connection.use(self._restore.database)
         finally:
             self._sessions.give_back(session)
+
+    def _to_file(self, connection: EngineConnection, text: bytes) -> tuple[IO[bytes], Summary]:
+        target = self._engine.scratch_file()
+        try:
+            query = into_file(text, str(target), self.format)
+            result = connection.run(query, "Null", self._request.params)
+            # The name goes at once, the bytes when the answer has been sent or the process ends.
+            return target.open("rb"), result.summary
+        finally:
+            target.unlink(missing_ok=True)
 
     def _opened(self) -> EngineConnection:
         if self._connection is None:

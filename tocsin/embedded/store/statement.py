@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["InsertData", "first_word", "output_format", "split_insert", "writes_file"]
+__all__ = ["InsertData", "first_word", "into_file", "output_format", "split_insert", "writes_file"]
 
 _SKIP = re.compile(rb"(?:\s|\x00|--[^\n]*(?:\n|$)|#[ !][^\n]*(?:\n|$)|/\*.*?(?:\*/|$))+", re.DOTALL)
 _WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
@@ -77,12 +77,27 @@ def split_insert(text: bytes) -> InsertData | None:
 
 def output_format(text: bytes) -> str | None:
     """Give the format named by a trailing FORMAT clause; None when the query names none."""
-    found: str | None = None
+    clause = _format_clause([token for token in _tokens(text) if token.depth == 0])
+    return clause[1].text.decode() if clause else None
+
+
+def into_file(text: bytes, path: str, output_format: str) -> bytes:
+    """Give a SELECT that writes its result to `path` (a name without quotes or backslashes)."""
     tokens = [token for token in _tokens(text) if token.depth == 0]
+    end = next((token.start for token in tokens if token.text == b";"), len(text))
+    target = f"\nINTO OUTFILE '{path}' ".encode()
+    clause = _format_clause(tokens)
+    if clause is None:
+        return text[:end] + target + f"FORMAT {output_format}".encode()
+    return text[: clause[0].start] + target + text[clause[0].start : end]
+
+
+def _format_clause(tokens: list[_Token]) -> tuple[_Token, _Token] | None:
+    found = None
     for here, name, after in zip(tokens, tokens[1:], [*tokens[2:], None], strict=False):
         ends = after is None or after.text == b";" or after.says(b"SETTINGS")
         if here.says(b"FORMAT") and name.is_word and ends:
-            found = name.text.decode()
+            found = here, name
     return found
 
 
