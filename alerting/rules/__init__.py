@@ -1,0 +1,8 @@
+"""Rules as data: their model, and reading them from YAML."""
+
+from __future__ import annotations
+
+from alerting.rules.load import load_rules, parse_rules
+from alerting.rules.model import Rule, RuleSet, Step
+
+__all__ = ["Rule", "RuleSet", "Step", "load_rules", "parse_rules"]

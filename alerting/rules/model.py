@@ -1,0 +1,306 @@
+"""Rules and their ladders, as data that cannot be wrong once it is loaded."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from alerting.rules.condition import ConditionText
+from alerting.rules.duration import format_duration, parse_duration
+from alerting.rules.scope import ScopeMatcher
+from alerting.rules.template import NUMBERS, check_template, render_template
+from schemas.action import ActionKind
+from schemas.alert import Severity
+from schemas.base import Labels
+from schemas.signal import Signal, SignalName, SignalQuery
+
+__all__ = ["LABELS", "Rule", "RuleSet", "Step"]
+
+LABELS: Final = frozenset(
+    {
+        "provider",
+        "model",
+        "model_version",
+        "lora_adapter",
+        "server",
+        "operation",
+        "route",
+        "feature",
+        "user_id",
+        "plan",
+    }
+)
+"""The dimensions of a request that a series may be made by."""
+
+_NAME: Final = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
+_DAY_S: Final = 86_400
+_INSTANT: Final = frozenset({SignalName.WATERMARK_LAG})
+
+
+def _conditions(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+DurationText = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+RuleName = Annotated[str, Field(max_length=64)]
+Text = Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name; use lower case, digits and hyphens: error-rate")
+    return value
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Step(_Data):
+    """One rung of a ladder: what to tell people, or what to do, and when.
+
+    ``after_s`` counts from the moment the alert fired. Every condition of ``when`` must hold for
+    the step to be taken; what is unknown does not hold. ``verify_within_s`` is how long the value
+    may take to come back after an action before the action is undone.
+    """
+
+    name: RuleName
+    after_s: DurationText = Field(alias="after")
+    when: Annotated[tuple[ConditionText, ...], BeforeValidator(_conditions)] = ()
+    notify: Text | None = None
+    act: ActionKind | None = None
+    advice: Text | None = None
+    verify_within_s: DurationText | None = Field(default=None, alias="verify_within")
+    min_samples: Annotated[int, Field(ge=0)] | None = None
+    severity: Severity | None = None
+
+    _check_name = field_validator("name")(_name)
+
+    @model_validator(mode="after")
+    def _one_deed(self) -> Self:
+        if (self.notify is None) == (self.act is None):
+            raise ValueError("expected either 'notify' (a text) or 'act' (an action), one of them")
+        if self.act is None:
+            for key in ("verify_within", "min_samples", "advice"):
+                if getattr(self, f"{key}_s" if key == "verify_within" else key) is not None:
+                    raise ValueError(f"'{key}' belongs to a step that acts; this one notifies")
+        else:
+            if self.act is ActionKind.UNDO:
+                raise ValueError("'act: undo' is no step; an action is undone when it did not help")
+            if not self.verify_within_s:
+                raise ValueError(
+                    "expected 'verify_within': how long the value may take to come back"
+                )
+        return self
+
+    def wanted(self, value: float | None, detail: Mapping[str, float]) -> bool:
+        """Tell whether every condition of the step is known to hold."""
+        return all(condition.holds(value, detail) for condition in self.when)
+
+    def describe(self) -> str:
+        """Return what the step does, in a few words for people."""
+        deed = f"act: {self.act}" if self.act is not None else "tell people"
+        when = " and ".join(str(condition) for condition in self.when)
+        return f"{self.name} ({deed}{f', when {when}' if when else ''})"
+
+
+class Rule(_Data):
+    """When to alert about which series, and what follows.
+
+    All durations are event time in seconds. A rule holds for each series of ``signal`` over
+    ``over_s`` by the labels ``by`` that ``scope`` matches.
+    """
+
+    name: RuleName
+    signal: SignalName
+    over_s: DurationText = Field(alias="over")
+    by: tuple[str, ...] = ()
+    scope: tuple[ScopeMatcher, ...] = ()
+    condition: ConditionText
+    for_s: DurationText = Field(default=0.0, alias="for")
+    keep_firing_for_s: DurationText = Field(default=0.0, alias="keep_firing_for")
+    min_samples: Annotated[int, Field(ge=0)] = 1
+    severity: Severity
+    summary: Text
+    description: Text | None = None
+    runbook: Annotated[str, Field(min_length=1, max_length=500)]
+    ladder: tuple[Step, ...] = ()
+
+    _check_name = field_validator("name")(_name)
+
+    @field_validator("by")
+    @classmethod
+    def _known_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for label in value:
+            if label not in LABELS:
+                raise ValueError(f"no label {label!r}; known are {', '.join(sorted(LABELS))}")
+        if len(set(value)) != len(value):
+            raise ValueError("a label is named twice")
+        return value
+
+    @field_validator("runbook")
+    @classmethod
+    def _runbook(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://\S+|docs/\S+", value):
+            raise ValueError(f"{value!r} is neither a URL nor a path under docs/")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.condition.detail is not None:
+            raise ValueError("condition: a rule judges the signal's value; 'detail' is for 'when'")
+        if self.over_s == 0 and self.signal not in _INSTANT:
+            raise ValueError(f"over: expected more than 0s for the signal {self.signal}")
+        for matcher in self.scope:
+            if matcher.label not in self.by:
+                raise ValueError(f"scope: {str(matcher)!r} speaks of a label that 'by' lacks")
+        known = {*NUMBERS, "rule", "over", *self.by}
+        for key in ("summary", "description"):
+            if (text := getattr(self, key)) is not None:
+                try:
+                    check_template(text, known)
+                except ValueError as error:
+                    raise ValueError(f"{key}: {error}") from None
+        self._check_ladder()
+        return self
+
+    def _check_ladder(self) -> None:
+        before = 0.0
+        names: set[str] = set()
+        for step in self.ladder:
+            where = f"ladder: step {step.name!r}:"
+            if step.name in names:
+                raise ValueError(f"{where} a step of that name stands before it")
+            names.add(step.name)
+            if step.after_s < before:
+                raise ValueError(f"{where} 'after' is shorter than that of the step before it")
+            before = step.after_s
+            for condition in step.when:
+                if condition.excludes(self.condition):
+                    raise ValueError(
+                        f"{where} unreachable: {condition} never holds while the alert fires "
+                        f"({self.condition})"
+                    )
+            if step.verify_within_s is not None and step.verify_within_s > _DAY_S:
+                raise ValueError(f"{where} 'verify_within' is longer than a day")
+            if step.verify_within_s is not None and step.verify_within_s <= self.over_s:
+                raise ValueError(
+                    f"{where} 'verify_within' ({format_duration(step.verify_within_s)}) must be "
+                    f"longer than 'over' ({format_duration(self.over_s)}): until then the value "
+                    "still holds samples from before the action"
+                )
+
+    @property
+    def query(self) -> SignalQuery:
+        """Return the signal that the rule needs."""
+        return SignalQuery(self.signal, self.over_s, self.by)
+
+    def matches(self, signal: Signal) -> bool:
+        """Tell whether a signal is one that the rule judges."""
+        return (
+            signal.signal == self.signal
+            and math.isclose(signal.over_s, self.over_s, rel_tol=1e-6, abs_tol=1e-9)
+            and signal.labels.keys() == set(self.by)
+            and all(matcher.matches(signal.labels) for matcher in self.scope)
+        )
+
+    def step_named(self, name: str) -> Step | None:
+        """Return a step by its name; None when the ladder has none such."""
+        return next((step for step in self.ladder if step.name == name), None)
+
+    def bad(self, value: float) -> bool:
+        """Tell whether a known value breaks the rule's threshold."""
+        return bool(self.condition.holds(value, {}))
+
+    def render(
+        self,
+        text: str,
+        labels: Labels,
+        value: float | None,
+        baseline: float | None,
+        samples: int,
+    ) -> str:
+        """Render one of the rule's templates."""
+        return render_template(
+            text,
+            {
+                **labels,
+                "rule": self.name,
+                "over": format_duration(self.over_s),
+                "value": value,
+                "baseline": baseline,
+                "threshold": self.condition.threshold,
+                "samples": samples,
+            },
+        )
+
+    def scaled(self, factor: float) -> Rule:
+        """Return the rule with every duration divided by a factor."""
+        return self.model_copy(
+            update={
+                "over_s": self.over_s / factor,
+                "for_s": self.for_s / factor,
+                "keep_firing_for_s": self.keep_firing_for_s / factor,
+                "ladder": tuple(
+                    step.model_copy(
+                        update={
+                            "after_s": step.after_s / factor,
+                            "verify_within_s": step.verify_within_s / factor
+                            if step.verify_within_s is not None
+                            else None,
+                        }
+                    )
+                    for step in self.ladder
+                ),
+            }
+        )
+
+
+class RuleSet(_Data):
+    """The rules in force."""
+
+    version: Literal[1]
+    rules: tuple[Rule, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are named {name!r}")
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Rule]:
+        """Return the rules by their names."""
+        return {rule.name: rule for rule in self.rules}
+
+    def queries(self) -> frozenset[SignalQuery]:
+        """Return every signal that some rule needs."""
+        return frozenset(rule.query for rule in self.rules)
+
+    def for_signal(self, signal: Signal) -> tuple[Rule, ...]:
+        """Return the rules that judge a signal."""
+        return tuple(rule for rule in self.rules if rule.matches(signal))
+
+    def scaled(self, factor: float) -> RuleSet:
+        """Return the rules with every duration divided by a factor: a rehearsal in fast motion.
+
+        Raises:
+            ValueError: the factor is not above zero.
+        """
+        if not (factor > 0 and math.isfinite(factor)):
+            raise ValueError(f"expected a factor above zero, got {factor}")
+        return RuleSet(version=1, rules=tuple(rule.scaled(factor) for rule in self.rules))
