@@ -1,0 +1,41 @@
+"""What commands share: the console, settings, and errors told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from schemas.errors import TocsinError
+from schemas.settings import Settings, load_settings
+from tocsin.logs import configure_logging
+
+__all__ = ["console", "errors_told", "settings_for_command", "told"]
+
+console = Console()
+_errors = Console(stderr=True)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Print what Tocsin raises on purpose as one message, and exit with 2."""
+    try:
+        yield
+    except TocsinError as error:
+        told(str(error))
+        raise typer.Exit(2) from None
+
+
+def told(text: str) -> None:
+    """Print an error message to standard error, as it is."""
+    _errors.print("error: ", style="bold red", end="")
+    _errors.print(text, markup=False, highlight=False)
+
+
+def settings_for_command() -> Settings:
+    """Read the settings and set logging up."""
+    settings = load_settings()
+    configure_logging(settings)
+    return settings

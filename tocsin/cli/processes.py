@@ -1,0 +1,71 @@
+"""``tocsin worker``, ``executor`` and ``migrate``: the processes of a deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import faust
+import prometheus_client
+
+from schemas.clickhouse.migrate import migrate as run_migrations
+from schemas.topic_admin import ensure_topics
+from serving.executor import run_executor
+from streams.worker import build_app
+from tocsin.cli.console import console, errors_told, settings_for_command
+from tocsin.embedded.ports import choose_port
+
+__all__ = ["executor", "migrate", "worker"]
+
+
+def migrate() -> None:
+    """Create the topics that are missing and bring the store's schema to this version.
+
+    Safe to run twice, and by several at once.
+
+    Example: TOCSIN_CLICKHOUSE__HOST=ch.internal tocsin migrate
+    """
+    with errors_told():
+        settings = settings_for_command()
+        applied = run_migrations(settings.clickhouse)
+        created = asyncio.run(ensure_topics(settings.kafka))
+        console.print(f"schema: {len(applied)} migrations applied; topics: {len(created)} created")
+
+
+def worker() -> None:
+    """Run one worker of the streaming core until SIGTERM or Ctrl-C.
+
+    Start more of them to share the partitions. Metrics: http://HOST:PORT/metrics as set by
+    TOCSIN_STREAMS__METRICS_HOST and _METRICS_PORT.
+
+    Example: TOCSIN_KAFKA__BOOTSTRAP=kafka:9092 tocsin worker
+    """
+    with errors_told():
+        settings = settings_for_command()
+        app = build_app(settings)
+        streams = settings.streams
+        port = choose_port(
+            "worker's /metrics", streams.metrics_port, "TOCSIN_STREAMS__METRICS_PORT"
+        )
+        prometheus_client.start_http_server(port, streams.metrics_host)
+        # Faust would set logging up its own way; ours stands already.
+        faust.Worker(
+            app, loglevel=None, override_logging=False, redirect_stdouts=False
+        ).execute_from_commandline()
+
+
+def executor() -> None:
+    """Run the executor, which carries out requested actions, until SIGTERM or Ctrl-C.
+
+    Example: TOCSIN_FLAGS__PATH=/etc/tocsin/flags.json tocsin executor
+    """
+    with errors_told():
+        settings = settings_for_command()
+
+        async def run() -> None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            await run_executor(settings, stop)
+
+        asyncio.run(run())

@@ -1,0 +1,69 @@
+"""``tocsin query``: ask the store."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import clickhouse_connect
+import typer
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from rich.table import Table
+from rich.text import Text
+
+from schemas.settings import ClickHouseSettings
+from tocsin.cli.console import console, errors_told, settings_for_command, told
+
+__all__ = ["QueryFormat", "query"]
+
+
+class QueryFormat(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    CSV = "CSVWithNames"
+    JSON = "JSONEachRow"
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="a ClickHouse query", metavar="SQL")],
+    output: Annotated[
+        QueryFormat, typer.Option("--format", "-f", help="how to print the answer")
+    ] = QueryFormat.TABLE,
+) -> None:
+    """Ask the store in ClickHouse's SQL, with database tocsin as the default.
+
+    Example: tocsin query "SELECT model_version, count() FROM requests GROUP BY 1"
+    """
+    with errors_told():
+        settings = settings_for_command()
+        try:
+            client = _connect(settings.clickhouse)
+            if output is QueryFormat.TABLE:
+                result = client.query(sql)
+                _print_table(result.column_names, result.result_rows)
+            else:
+                typer.echo(client.raw_query(sql, fmt=output.value).decode(), nl=False)
+        except (ClickHouseError, OSError) as error:
+            told(f"{error}\nIs the store running? `tocsin up` starts one; `tocsin doctor` checks.")
+            raise typer.Exit(2) from None
+
+
+def _connect(settings: ClickHouseSettings) -> clickhouse_connect.driver.Client:
+    return clickhouse_connect.get_client(
+        host=settings.host,
+        port=settings.port,
+        username=settings.username,
+        password=settings.password.get_secret_value(),
+        database=settings.database,
+        secure=settings.secure,
+    )
+
+
+def _print_table(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    table = Table(*names, header_style="bold")
+    for row in rows:
+        # Text, not markup: values come from requests.
+        table.add_row(*("" if value is None else Text(str(value)) for value in row))
+    console.print(table)
+    console.print(f"{len(rows)} rows", style="dim")

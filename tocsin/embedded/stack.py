@@ -1,0 +1,212 @@
+"""The embedded stack: broker, store, workers and executor on this machine, in one data directory.
+
+Nothing beyond this launcher knows that it is embedded: every part gets addresses, no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import httpx
+
+from schemas.clickhouse.migrate import migrate
+from schemas.settings import ClickHouseSettings, KafkaSettings, Settings
+from schemas.topic_admin import ensure_topics
+from tocsin.embedded.broker import broker_answers, broker_child
+from tocsin.embedded.child import Child
+from tocsin.embedded.ports import LOOPBACK, choose_port
+from tocsin.embedded.store.lock import DirectoryLock
+from tocsin.embedded.store.process import StoreProcess
+
+__all__ = ["Stack", "StackOptions"]
+
+_SESSION_TIMEOUT_S: Final = 2.0
+"""Tansu holds a join back for half the session timeout: short, so that a worker is ready soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """Where the stack lives and listens; port 0 takes a free one."""
+
+    data_dir: Path
+    kafka_port: int = 0
+    clickhouse_port: int = 0
+    metrics_port: int = 0
+    workers: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stack:
+    """Starts everything in order, and stops it in the reverse one; a context manager.
+
+    Attributes:
+        settings: what a client needs to reach the stack's parts.
+        environment: the same as variables, for processes started beside it.
+        workers: the worker processes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: StackOptions,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._options = options
+        self._base = settings
+        self._tell = tell
+        self._exit = ExitStack()
+        self._children: list[Child] = []
+        self._store: StoreProcess | None = None
+        self.workers: list[Child] = []
+        self.settings = settings
+        self.environment: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    @property
+    def metrics_urls(self) -> list[str]:
+        """Return where each worker shows its metrics."""
+        first = self.settings.streams.metrics_port
+        return [f"http://{LOOPBACK}:{first + i}/metrics" for i in range(len(self.workers))]
+
+    def children(self) -> Iterator[Child]:
+        """Yield the running processes, in the order of their start."""
+        yield from self._children
+
+    def check(self) -> None:
+        """Raise when a part has ended.
+
+        Raises:
+            PartFailedError: with the end of its log.
+        """
+        for child in self._children:
+            child.check()
+
+    def run(self, child: Child) -> Child:
+        """Start one more process beside the stack; it stops with it, before the rest."""
+        child.start()
+        self._exit.callback(self._stop, child)
+        self._children.append(child)
+        return child
+
+    def _start(self) -> None:
+        options = self._options
+        options.data_dir.mkdir(parents=True, exist_ok=True)
+        self._exit.enter_context(DirectoryLock(options.data_dir, lambda: dt.datetime.now(dt.UTC)))
+        kafka_port = choose_port("broker", options.kafka_port, "--kafka-port")
+        metrics_port = choose_port("worker's /metrics", options.metrics_port, "--metrics-port")
+        if options.clickhouse_port:
+            choose_port("store", options.clickhouse_port, "--clickhouse-port")
+        logs = options.data_dir / "logs"
+        broker = self.run(broker_child(kafka_port, logs / "broker.log"))
+        store = StoreProcess(
+            options.data_dir / "store",
+            port=options.clickhouse_port,
+            password=self._base.clickhouse.password.get_secret_value(),
+            log=logs / "store.log",
+        )
+        self._tell("starting the store (ClickHouse's engine)")
+        address = store.start()
+        self._store = store
+        self._exit.callback(store.stop)
+        self._tell("starting the broker")
+        broker.wait_until(lambda: broker_answers(LOOPBACK, kafka_port))
+        self._configure(kafka_port, address.port, metrics_port)
+        applied = migrate(self.settings.clickhouse)
+        self._tell(f"schema ready ({len(applied)} migrations applied)")
+        created = asyncio.run(ensure_topics(self.settings.kafka))
+        self._tell(f"topics ready ({len(created)} created)")
+        self._start_processes(logs, metrics_port)
+
+    def _configure(self, kafka_port: int, clickhouse_port: int, metrics_port: int) -> None:
+        data_dir = self._options.data_dir.resolve()
+        kafka = KafkaSettings(
+            bootstrap=f"{LOOPBACK}:{kafka_port}",
+            # The embedded log starts anew with each broker: so does its name in the store's rows.
+            log_id=f"embedded-{uuid.uuid4().hex[:12]}",
+            session_timeout_s=_SESSION_TIMEOUT_S,
+            heartbeat_interval_s=_SESSION_TIMEOUT_S / 4,
+            partitions=self._base.kafka.partitions,
+        )
+        clickhouse = self._base.clickhouse.model_copy(
+            update={"host": LOOPBACK, "port": clickhouse_port}
+        )
+        flags = self._base.flags.model_copy(update={"path": data_dir / "flags.json"})
+        streams = self._base.streams.model_copy(update={"metrics_port": metrics_port})
+        self.settings = self._base.model_copy(
+            update={
+                "data_dir": data_dir,
+                "kafka": kafka,
+                "clickhouse": clickhouse,
+                "flags": flags,
+                "streams": streams,
+            }
+        )
+        self.environment = {
+            "TOCSIN_DATA_DIR": str(data_dir),
+            "TOCSIN_KAFKA__BOOTSTRAP": kafka.bootstrap,
+            "TOCSIN_KAFKA__LOG_ID": kafka.log_id,
+            "TOCSIN_KAFKA__SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
+            "TOCSIN_KAFKA__HEARTBEAT_INTERVAL_S": str(kafka.heartbeat_interval_s),
+            **_clickhouse_variables(clickhouse),
+            "TOCSIN_FLAGS__PATH": str(flags.path),
+            **self._options.environment,
+        }
+
+    def _start_processes(self, logs: Path, metrics_port: int) -> None:
+        for number in range(self._options.workers):
+            port = metrics_port + number
+            if number:
+                choose_port("worker's /metrics", port, "--metrics-port")
+            worker = self._tocsin(f"worker-{number}", "worker", logs, port)
+            self.workers.append(worker)
+        executor = self._tocsin("executor", "executor", logs, metrics_port)
+        for number, worker in enumerate(self.workers):
+            url = f"http://{LOOPBACK}:{metrics_port + number}/metrics"
+            seconds = worker.wait_until(lambda url=url: _worker_ready(url))  # type: ignore[misc]
+            self._tell(f"worker {number} ready in {seconds:.1f} s")
+        executor.check()
+
+    def _tocsin(self, name: str, command: str, logs: Path, metrics_port: int) -> Child:
+        variables = {**self.environment, "TOCSIN_STREAMS__METRICS_PORT": str(metrics_port)}
+        line = [sys.executable, "-m", "tocsin", command]
+        return self.run(Child(name, line, logs / f"{name}.log", variables))
+
+    def _stop(self, child: Child) -> None:
+        child.stop()
+        self._children.remove(child)
+
+
+def _clickhouse_variables(clickhouse: ClickHouseSettings) -> dict[str, str]:
+    return {
+        "TOCSIN_CLICKHOUSE__HOST": clickhouse.host,
+        "TOCSIN_CLICKHOUSE__PORT": str(clickhouse.port),
+        "TOCSIN_CLICKHOUSE__USERNAME": clickhouse.username,
+        "TOCSIN_CLICKHOUSE__PASSWORD": clickhouse.password.get_secret_value(),
+        "TOCSIN_CLICKHOUSE__DATABASE": clickhouse.database,
+    }
+
+
+def _worker_ready(url: str) -> bool:
+    try:
+        text = httpx.get(url, timeout=2, trust_env=False).text
+    except httpx.TransportError:
+        return False
+    return "\ntocsin_worker_ready 1.0" in text
