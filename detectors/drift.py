@@ -1,0 +1,176 @@
+"""Drift of prompt and output lengths: KS, PSI and ADWIN over closed windows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detectors.base import JSON
+from detectors.closed_window import Window
+from detectors.errors import SketchError, SnapshotError
+from detectors.ks import ks_test
+from detectors.length_series import LengthSeries, SavedSeries
+from detectors.measures import Reading
+from detectors.psi import psi
+from detectors.two_sample import sample_of
+from schemas.base import SCHEMA_VERSION
+from schemas.settings import DriftSettings
+from schemas.signal import Signal, SignalName, SignalQuery
+
+__all__ = ["DEFAULT_QUERIES", "Drift"]
+
+_QUANTITIES: Final = {
+    SignalName.INPUT_TOKENS_PSI: ("input_tokens", "psi"),
+    SignalName.INPUT_TOKENS_KS: ("input_tokens", "ks"),
+    SignalName.INPUT_TOKENS_ADWIN: ("input_tokens", "adwin"),
+    SignalName.OUTPUT_TOKENS_PSI: ("output_tokens", "psi"),
+    SignalName.OUTPUT_TOKENS_KS: ("output_tokens", "ks"),
+    SignalName.OUTPUT_TOKENS_ADWIN: ("output_tokens", "adwin"),
+}
+
+DEFAULT_QUERIES: Final = tuple(SignalQuery(name, 3_600, ("model",)) for name in _QUANTITIES)
+"""Every drift signal, over an hour for each model."""
+
+_Group = tuple[str, ...]
+
+
+class _SavedGroup(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    over_us: int
+    by: _Group
+    quantity: str
+    group: _Group
+    series: SavedSeries
+
+
+class _Saved(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detector: str
+    groups: tuple[_SavedGroup, ...]
+
+
+class Drift:
+    """Compare each series' newest lengths with the first ones ever seen of it.
+
+    The first ``reference_requests`` are the frozen reference of a series; it is never renewed, so
+    slow drift adds up instead of being followed. KS and PSI compare it with the lookback and say
+    None until that holds ``current_requests``. ADWIN needs no reference; its signal is 1 when it
+    found a change within the lookback, which is how long a rule can see it. Corrections of windows
+    are left out: lengths were counted when the window first closed.
+
+    ``snapshot`` keeps references over restarts; without it they are gathered anew.
+
+    Args:
+        settings: sizes of the samples, PSI's bins, ADWIN's confidence.
+        queries: what the rules need; those for other signals are left out.
+
+    """
+
+    def __init__(
+        self, settings: DriftSettings, queries: Collection[SignalQuery] = DEFAULT_QUERIES
+    ) -> None:
+        self._settings = settings
+        self._queries = [q for q in dict.fromkeys(queries) if q.signal in _QUANTITIES]
+        self._tracks: dict[tuple[int, _Group, str], dict[_Group, LengthSeries]] = {
+            _track(query): {} for query in self._queries
+        }
+
+    def add(self, window: Window) -> None:
+        """Add a closed window."""
+        if window.revision:
+            return
+        for (over_us, by, quantity), groups in self._tracks.items():
+            lengths = window.sketches.get(quantity)
+            if lengths is None or not lengths.count:
+                continue
+            group = tuple(window.labels.get(name, "") for name in by)
+            if group not in groups:
+                groups[group] = self._series(over_us)
+            groups[group].add(lengths)
+
+    def evaluate(self, now_end_us: int) -> list[Signal]:
+        """Return the signals at the end of a window; call it once for each end, in order."""
+        for groups in self._tracks.values():
+            for series in groups.values():
+                series.advance(now_end_us)
+        return [signal for query in self._queries for signal in self._answer(query, now_end_us)]
+
+    def snapshot(self) -> dict[str, JSON]:
+        """Return every series' reference and ADWIN as plain JSON."""
+        groups = tuple(
+            _SavedGroup(over_us=over, by=by, quantity=quantity, group=group, series=series.save())
+            for (over, by, quantity), held in self._tracks.items()
+            for group, series in held.items()
+        )
+        saved: dict[str, JSON] = _Saved(detector="drift", groups=groups).model_dump(mode="json")
+        return saved
+
+    def restore(self, snapshot: Mapping[str, JSON]) -> None:
+        """Take over the series of a snapshot that some query still asks for.
+
+        Raises:
+            SnapshotError: it is no snapshot of ``Drift``; nothing was taken over.
+
+        """
+        try:
+            saved = _Saved.model_validate(snapshot)
+            loaded = []
+            for item in saved.groups:
+                if (item.over_us, item.by, item.quantity) in self._tracks:
+                    series = self._series(item.over_us)
+                    series.load(item.series)
+                    loaded.append((item, series))
+        except (ValidationError, SketchError) as error:
+            raise SnapshotError(f"not a snapshot of drift: {error}") from None
+        if saved.detector != "drift":
+            raise SnapshotError(f"a snapshot of {saved.detector!r}, not of drift")
+        for item, series in loaded:
+            self._tracks[item.over_us, item.by, item.quantity][item.group] = series
+
+    def _series(self, over_us: int) -> LengthSeries:
+        settings = self._settings
+        return LengthSeries(over_us, settings.reference_requests, settings.adwin_delta)
+
+    def _answer(self, query: SignalQuery, now_us: int) -> Iterator[Signal]:
+        method = _QUANTITIES[query.signal][1]
+        for group, series in self._tracks[_track(query)].items():
+            reading = self._adwin(series) if method == "adwin" else self._compare(series, method)
+            yield Signal(
+                schema_version=SCHEMA_VERSION,
+                signal=query.signal,
+                labels=dict(zip(query.by, group, strict=True)),
+                over_s=query.over_s,
+                window_end_us=now_us,
+                value=reading.value,
+                samples=reading.samples,
+                detector=method,
+                detail=reading.detail,
+            )
+
+    def _compare(self, series: LengthSeries, method: str) -> Reading:
+        detail = {"reference_samples": float(series.reference.count)}
+        samples = series.current.count
+        if not series.frozen or samples < self._settings.current_requests:
+            return Reading(None, samples, detail)
+        reference, current = series.reference_sample(), sample_of(series.current)
+        if method == "psi":
+            return Reading(psi(reference, current, self._settings.psi_bins), samples, detail)
+        result = ks_test(reference, current)
+        return Reading(result.statistic, samples, detail | {"p_value": result.p_value})
+
+    def _adwin(self, series: LengthSeries) -> Reading:
+        width = series.adwin_width
+        detail = {"changes": float(series.changes)}
+        if (mean := series.adwin_mean) is not None:
+            detail["mean_tokens"] = mean
+        if series.fed < self._settings.current_requests:
+            return Reading(None, width, detail)
+        return Reading(float(series.changes > 0), width, detail)
+
+
+def _track(query: SignalQuery) -> tuple[int, _Group, str]:
+    return max(1, round(query.over_s * 1e6)), query.by, _QUANTITIES[query.signal][0]
