@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+from pydantic import JsonValue
+
 from detectors.errors import SnapshotError
 
 __all__ = ["JSON", "Detector", "is_known", "read_snapshot"]
 
-JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+JSON = JsonValue
+"""What JSON can hold."""
 
 
 @runtime_checkable
