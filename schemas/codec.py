@@ -108,7 +108,7 @@ def _decode_joined(values: list[Any]) -> list[RequestEvent | list[RequestEvent]]
     except ValidationError:
         return None
     shapes_agree = len(parsed) == len(values) and all(
-        isinstance(item, list) == (value[0] == 0x5B)
+        item != [] and isinstance(item, list) == (value[0] == 0x5B)
         for item, value in zip(parsed, values, strict=True)
     )
     return parsed if shapes_agree else None

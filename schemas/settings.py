@@ -23,6 +23,7 @@ from pydantic_settings import (
 from schemas.errors import SettingsError
 
 __all__ = [
+    "ActuatorSettings",
     "AlertingSettings",
     "ClickHouseSettings",
     "DriftSettings",
@@ -182,6 +183,17 @@ class FlagSettings(_Section):
     path: Path = Path(".tocsin/flags.json")
 
 
+class ActuatorSettings(_Section):
+    """What the executor may still act on."""
+
+    promotion_age_s: PositiveSeconds = Field(
+        default=3 * 86_400, description="an older promotion is not blamed: rollback refuses"
+    )
+    request_age_s: PositiveSeconds = Field(
+        default=900, description="an action asked for longer ago is refused: the picture is stale"
+    )
+
+
 class PriceSettings(_Section):
     """The price book; the guide's table ships with Tocsin."""
 
@@ -212,6 +224,7 @@ class Settings(BaseSettings):
     alerting: AlertingSettings = AlertingSettings()
     notify: NotifySettings = NotifySettings()
     flags: FlagSettings = FlagSettings()
+    actuators: ActuatorSettings = ActuatorSettings()
     prices: PriceSettings = PriceSettings()
 
     @classmethod

@@ -99,7 +99,8 @@ class FeedbackAgent:
             return
         labels = {row[0]: dict(zip(_LABELS, row[1:], strict=True)) for row in found}
         oldest_us = self._clock() - _PATIENCE_US
-        done, waiting = [], deque[_Waiting]()
+        done: list[_Waiting] = []
+        waiting: deque[_Waiting] = deque()
         for item in self._waiting:
             known = item.event.request_id in labels
             (done if known or item.since_us < oldest_us else waiting).append(item)

@@ -81,7 +81,8 @@ class Store:
         Raises:
             StoreUnavailableError, StoreRefusedError: as the store answered.
         """
-        return await self._run(self._query, sql, parameters)
+        rows: list[tuple[Any, ...]] = await self._run(self._query, sql, parameters)
+        return rows
 
     async def close(self) -> None:
         """Close the connection."""

@@ -29,7 +29,7 @@ from streams.notify import NotifyAgent
 from streams.performance import PerformanceAgent
 from streams.publish import Publisher
 from streams.quality import QualityAgent
-from streams.signals import SignalsAgent
+from streams.signals import SignalsAgent, SignalSource
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
 from streams.tables import text_table
@@ -71,7 +71,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
         lookback_us=round(_HOUR_S / scale * 1e6),
         every_us=round(60 / scale * 1e6),
     )
-    sources = [
+    sources: list[SignalSource] = [
         PerformanceAgent(queries, streams.window_us),
         DriftAgent(settings.drift),
         cost,
@@ -120,10 +120,11 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
     app.on_partitions_revoked.connect(revoked, weak=False)
     app.on_before_shutdown.connect(stopped, weak=False)
 
-    @app.task
     async def ready() -> None:
         metrics.BUILD_READY.set(1)
         log.info("worker_ready", topics=len(SINKS) + 5, rules=len(rules.rules))
+
+    app.task(ready)
 
     return app
 

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SettingsError
+from schemas.settings import load_settings
+
+
+def test_environment_wins_over_file_and_file_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tocsin.yaml"
+    path.write_text("kafka: {bootstrap: 'file:1', client_id: from-file}\n")
+    monkeypatch.setenv("TOCSIN_CONFIG", str(path))
+    monkeypatch.setenv("TOCSIN_KAFKA__BOOTSTRAP", "env:1")
+    settings = load_settings()
+    assert settings.kafka.bootstrap == "env:1"
+    assert settings.kafka.client_id == "from-file"
+    assert settings.clickhouse.port == 8123
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TOCSIN_STREAMS__WINDOW_S", "0", "streams.window_s: Input should be greater than 0"),
+        ("TOCSIN_KAFKA__BOOTSTRAPP", "x", "TOCSIN_KAFKA__BOOTSTRAPP: no such setting"),
+        ("TOCSIN_CLICKHOUSE__DATABASE", "a; DROP", "clickhouse.database"),
+        ("TOCSIN_CONFIG", "/nowhere.yaml", "no such file"),
+    ],
+)
+def test_a_wrong_variable_stops_the_start_naming_itself(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings()
+    assert variable in str(caught.value)
+
+
+def test_a_wrong_key_in_the_file_names_file_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tocsin.yaml"
+    path.write_text("streams: {windw_s: 10}\n")
+    monkeypatch.setenv("TOCSIN_CONFIG", str(path))
+    with pytest.raises(SettingsError, match=r"streams\.windw_s") as caught:
+        load_settings()
+    assert str(path) in str(caught.value)
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_NOTIFY__SLACK_TOKEN", "xoxb-secret")
+    settings = load_settings()
+    assert "xoxb-secret" not in repr(settings)
+    assert "xoxb-secret" not in settings.model_dump_json()
