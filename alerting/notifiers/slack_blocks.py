@@ -1,0 +1,123 @@
+"""An incident as Slack's Block Kit, within its limits, with mrkdwn's control characters escaped."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from alerting.intent import NotificationIntent, NotifyEvent
+from alerting.notifiers.text import clip, clock, figures, headline
+from schemas.alert import Severity
+
+__all__ = ["MAX_BLOCKS", "blocks_of", "escape", "fallback_text", "news_text"]
+
+MAX_BLOCKS: Final = 50
+_SECTION: Final = 3_000
+_HEADER: Final = 150
+_FIELD: Final = 2_000
+_FIELDS: Final = 10
+_TEXT: Final = 4_000
+_NOTES: Final = 12
+
+Block = dict[str, Any]
+
+_BELLS: Final = {
+    Severity.INFO: ":information_source:",
+    Severity.WARNING: ":warning:",
+    Severity.ERROR: ":rotating_light:",
+    Severity.CRITICAL: ":rotating_light:",
+}
+
+
+def escape(text: str) -> str:
+    """Return a text whose ``&``, ``<`` and ``>`` mean themselves in mrkdwn."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def fallback_text(intent: NotificationIntent) -> str:
+    """Return the message's plain text, for notifications and screen readers."""
+    news = f" - {intent.news[-1]}" if intent.news else ""
+    return _fit(f"{headline(intent)}{news}", _TEXT)
+
+
+def news_text(intent: NotificationIntent) -> str:
+    """Return what the incident's thread is told."""
+    bell = _bell(intent)
+    return _fit(f"{bell} " + "\n".join(intent.news), _TEXT)
+
+
+def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
+    """Return the incident's message as blocks."""
+    blocks: list[Block] = [
+        {
+            "type": "header",
+            "text": {
+                "type": "plain_text",
+                "text": clip(f"{_bell(intent)} {headline(intent)}", _HEADER),
+                "emoji": True,
+            },
+        }
+    ]
+    if intent.description:
+        blocks.append(_section(escape(intent.description)))
+    fields = [
+        {"type": "mrkdwn", "text": _fit(f"*{escape(name)}*\n", _FIELD, value)}
+        for name, value in figures(intent)
+    ]
+    blocks += [
+        {"type": "section", "fields": fields[start : start + _FIELDS]}
+        for start in range(0, len(fields), _FIELDS)
+    ]
+    if intent.advice:
+        blocks.append(_section(f"*Do now*\n{escape(intent.advice)}"))
+    if intent.history:
+        notes = [f"`{clock(note.at_us)}` {escape(note.text)}" for note in intent.history]
+        blocks.append(_section("*So far*\n" + _lines(notes[-_NOTES:])))
+    if intent.plan:
+        steps = [f"`{clock(step.at_us)}` or later: {escape(step.text)}" for step in intent.plan]
+        blocks.append(_section("*Next, unless the value comes back*\n" + _lines(steps)))
+    blocks.append(_section("*Look at it*\n```" + escape(intent.sql)[: _SECTION - 100] + "```"))
+    links = [_link(intent.runbook, "Runbook"), _link(dashboard_url, "Dashboard")]
+    context = [link for link in links if link] + [f"incident `{escape(intent.incident_id)}`"]
+    blocks.append(
+        {
+            "type": "context",
+            "elements": [{"type": "mrkdwn", "text": _whole(" | ".join(context), _SECTION)}],
+        }
+    )
+    return blocks[:MAX_BLOCKS]
+
+
+def _bell(intent: NotificationIntent) -> str:
+    resolved = intent.event is NotifyEvent.RESOLVE
+    return ":white_check_mark:" if resolved else _BELLS[intent.severity]
+
+
+def _section(mrkdwn: str) -> Block:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": _whole(mrkdwn, _SECTION)}}
+
+
+def _link(target: str, text: str) -> str:
+    if not target:
+        return ""
+    if target.startswith(("http://", "https://")):
+        return f"<{escape(target)}|{text}>"
+    return f"{text}: {escape(target)}"
+
+
+def _lines(lines: list[str]) -> str:
+    return "\n".join(_whole(line, 400) for line in lines)
+
+
+def _whole(escaped: str, limit: int) -> str:
+    """Cut escaped text without leaving half of an entity such as ``&am``."""
+    if len(escaped) <= limit:
+        return escaped
+    cut = escaped[: limit - 1]
+    entity = cut.rfind("&")
+    if entity >= 0 and ";" not in cut[entity:]:
+        cut = cut[:entity]
+    return cut + "…"
+
+
+def _fit(prefix: str, limit: int, text: str = "") -> str:
+    return prefix + _whole(escape(text), limit - len(prefix)) if text else _whole(prefix, limit)

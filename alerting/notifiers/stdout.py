@@ -1,0 +1,69 @@
+"""Pages on standard output: for a first look, and for a log collector."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from alerting.intent import NotificationIntent, NotifyEvent
+from alerting.notifiers.base import Receipt, is_stale
+from alerting.notifiers.text import clock, figures, headline
+from schemas.alert import Severity
+
+__all__ = ["StdoutNotifier"]
+
+_COLOURS = {
+    Severity.INFO: "blue",
+    Severity.WARNING: "yellow",
+    Severity.ERROR: "red",
+    Severity.CRITICAL: "bold red",
+}
+
+
+class StdoutNotifier:
+    """Writes a whole page when an incident begins or ends, and one line for each piece of news."""
+
+    name = "stdout"
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console if console is not None else Console(highlight=False)
+
+    async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+        """Write the page or the news."""
+        if is_stale(intent, receipt) and receipt is not None:
+            return receipt
+        colour = "green" if intent.event is NotifyEvent.RESOLVE else _COLOURS[intent.severity]
+        if receipt is None or intent.event is not NotifyEvent.UPDATE:
+            self._console.print(_page(intent, colour))
+        else:
+            for news in intent.news:
+                line = Text(f"{clock(intent.at_us)} {headline(intent)} | ", style=colour)
+                self._console.print(line.append(news, style="default"))
+        return {"revision": intent.revision}
+
+    async def aclose(self) -> None:
+        """Do nothing: standard output stays open."""
+
+
+def _page(intent: NotificationIntent, colour: str) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in figures(intent):
+        grid.add_row(Text(name, style="dim"), Text(value))
+    parts: list[Text | Table | Syntax] = []
+    if intent.description is not None:
+        parts.append(Text(intent.description))
+    parts.append(grid)
+    if intent.advice is not None:
+        parts.append(Text(f"do: {intent.advice}", style="bold"))
+    parts += [Text(f"{clock(note.at_us)} {note.text}") for note in intent.history]
+    parts += [
+        Text(f"{clock(step.at_us)} or later: {step.text}", style="dim") for step in intent.plan
+    ]
+    parts.append(Syntax(intent.sql, "sql", word_wrap=True, background_color="default"))
+    parts.append(Text(f"runbook {intent.runbook}   incident {intent.incident_id}", style="dim"))
+    return Panel(
+        Group(*parts), title=Text(headline(intent), style=colour), title_align="left", style=colour
+    )

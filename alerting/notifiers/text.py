@@ -1,0 +1,63 @@
+"""Pieces of text that more than one notifier writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from pydantic import SecretStr
+
+from alerting.incident import format_value
+from alerting.intent import NotificationIntent, NotifyEvent
+from alerting.rules.duration import format_duration
+
+__all__ = ["clip", "clock", "figures", "headline", "isotime", "masked"]
+
+
+def clip(text: str, limit: int) -> str:
+    """Return a text of at most ``limit`` characters; what was cut ends in an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _time(at_us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
+
+
+def clock(at_us: int) -> str:
+    """Return a time of day for people, in UTC."""
+    return _time(at_us).strftime("%H:%M:%S")
+
+
+def isotime(at_us: int) -> str:
+    """Return a time in ISO 8601, in UTC with milliseconds."""
+    return _time(at_us).isoformat(timespec="milliseconds")
+
+
+def headline(intent: NotificationIntent) -> str:
+    """Return one line that says what state the incident is in and what broke."""
+    state = "RESOLVED" if intent.event is NotifyEvent.RESOLVE else intent.severity.upper()
+    return f"{state}: {intent.title}"
+
+
+def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
+    """Return what a page shows as pairs: value, threshold, baseline, samples, since, labels."""
+    value = format_value(intent.value, intent.unit)
+    pairs = [
+        (intent.signal, f"{value} (alert {intent.threshold})"),
+        ("over", format_duration(intent.over_s) if intent.over_s else "now"),
+        ("samples", str(intent.samples)),
+    ]
+    if intent.baseline is not None:
+        pairs.append(("baseline", f"{intent.baseline:.4g}"))
+    since = format_duration((intent.at_us - intent.firing_since_us) / 1e6)
+    pairs.append(("since", f"{isotime(intent.firing_since_us)} ({since})"))
+    pairs += [(name, label or "-") for name, label in sorted(intent.labels.items())]
+    return pairs
+
+
+def masked(text: str, secrets: Iterable[SecretStr]) -> str:
+    """Return a text without the secrets that a receiver may have sent back."""
+    for secret in secrets:
+        if value := secret.get_secret_value():
+            text = text.replace(value, "***")
+    return text
