@@ -17,8 +17,8 @@ const FORMATS = {
 
 function trimmed(value) {
   if (value === 0) return "0";
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
-  return Number(value.toFixed(Math.min(digits, 4))).toString();
+  const significant = Math.abs(value) < 1 ? 2 : 3;
+  return Math.abs(value) >= 1000 ? Math.round(value).toString() : Number(value.toPrecision(significant)).toString();
 }
 
 export class Charts {
@@ -142,7 +142,7 @@ export class Charts {
         this.timeTicks(from, to, x),
         level(chart.warning, top, y, width, "warning"),
         level(chart.critical, top, y, width, "critical"),
-        this.marks.map((mark) => markLine(mark, x(mark.at_us))),
+        markLines(this.marks, x),
         this.names.map((name, index) => line(series.get(name) ?? [], index, x, y)),
         this.hoverUs === null
           ? null
@@ -197,14 +197,33 @@ function level(value, top, y, width, kind) {
   return svg("line", { class: `level ${kind}`, x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) });
 }
 
-function markLine(mark, x) {
-  return svg(
-    "g",
-    { class: `mark ${mark.tone}` },
-    svg("title", {}, `${mark.number} ${mark.title}`),
-    svg("line", { x1: x, x2: x, y1: MARGIN.top - 3, y2: HEIGHT - MARGIN.bottom }),
-    svg("text", { x, y: 10, "text-anchor": "middle" }, String(mark.number)),
-  );
+// Steps that stand close together share one label: 2-3.
+function markLines(marks, x) {
+  const groups = [];
+  for (const mark of marks) {
+    const at = x(mark.at_us);
+    const last = groups.at(-1);
+    if (last && at - last.end < 14) {
+      last.marks.push(mark);
+      last.end = at;
+    } else {
+      groups.push({ marks: [mark], end: at });
+    }
+  }
+  return groups.map(({ marks: near }) => {
+    const numbers = near.length > 1 ? `${near[0].number}-${near.at(-1).number}` : near[0].number;
+    const middle = (x(near[0].at_us) + x(near.at(-1).at_us)) / 2;
+    return svg(
+      "g",
+      { class: `mark ${near[0].tone}` },
+      svg("title", {}, near.map((mark) => `${mark.number} ${mark.title}`).join(", ")),
+      near.map((mark) => {
+        const at = x(mark.at_us);
+        return svg("line", { class: `mark ${mark.tone}`, x1: at, x2: at, y1: MARGIN.top - 3, y2: HEIGHT - MARGIN.bottom });
+      }),
+      svg("text", { x: middle, y: 10, "text-anchor": "middle" }, String(numbers)),
+    );
+  });
 }
 
 // An unknown value breaks the line: a gap is not zero.
