@@ -12,23 +12,23 @@ from detectors.errors import DetectorError
 
 __all__ = ["Baseline", "BaselineSettings"]
 
-_POINTS = 1_440
+_PER_LOOKBACK = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineSettings:
-    """How a baseline is made.
+    """How a baseline is made, in units of the lookback, so that rules in fast motion keep it.
 
     Attributes:
-        horizon_s: how far back it looks.
+        horizon: how many lookbacks it goes back: 288 of 5 minutes are a day.
         minimum: points that it needs before it says anything; they are a quarter of a lookback
-            apart, so 12 are three lookbacks.
+            apart (but a window at least), so 12 are three lookbacks.
         minimum_samples: requests that must stand behind a point.
         limit: a value this many times the baseline, or more, is held out of it.
 
     """
 
-    horizon_s: float = 86_400
+    horizon: int = 288
     minimum: int = 12
     minimum_samples: int = 20
     limit: float = 1.5
@@ -52,30 +52,28 @@ class Baseline:
         window_us: length of a window, the shortest time between two points.
 
     Raises:
-        DetectorError: the minimum is not positive or the limit is not above 1.
+        DetectorError: minimum or horizon is not positive, or the limit is not above 1.
 
     Examples:
-        >>> s = 1_000_000
-        >>> settings = BaselineSettings(horizon_s=3_600, minimum=3)
-        >>> baseline = Baseline(settings, over_us=10 * s, window_us=10 * s)
+        >>> baseline = Baseline(BaselineSettings(minimum=3), over_us=10, window_us=10)
         >>> for end in range(10, 60, 10):
-        ...     baseline.observe(end * s, [2.0], samples=100)
-        >>> baseline.at(60 * s)
+        ...     baseline.observe(end, [2.0], samples=100)
+        >>> baseline.at(60)
         [2.0]
         >>> for end in range(60, 600, 10):
-        ...     baseline.observe(end * s, [8.0], samples=100)  # four times as much: held out
-        >>> baseline.at(600 * s)
+        ...     baseline.observe(end, [8.0], samples=100)  # four times as much: held out
+        >>> baseline.at(600)
         [2.0]
 
     """
 
     def __init__(self, settings: BaselineSettings, over_us: int, window_us: int) -> None:
-        if settings.minimum < 1 or settings.limit <= 1:
-            raise DetectorError("a baseline needs at least one point and a limit above 1")
+        if min(settings.minimum, settings.horizon) < 1 or settings.limit <= 1:
+            raise DetectorError("a baseline needs a point, a lookback and a limit above 1")
         self._settings = settings
         self._over_us = over_us
-        self._horizon_us = max(round(settings.horizon_s * 1e6), over_us)
-        self._spacing_us = max(window_us, over_us // 4, self._horizon_us // _POINTS)
+        self._horizon_us = settings.horizon * over_us
+        self._spacing_us = max(window_us, over_us // _PER_LOOKBACK)
         self._recent: deque[_Point] = deque()  # those that the current lookback overlaps
         self._past: deque[_Point] = deque()
         self._medians: list[float | None] | None = None

@@ -123,7 +123,7 @@ class Rolling:
         if now_us < self._pruned_us + self._history.longest_us:
             return
         self._pruned_us = now_us
-        limit = now_us - round(self._settings.horizon_s * 1e6) - self._history.longest_us
+        limit = now_us - (self._settings.horizon + 1) * self._history.longest_us
         for key in [
             key
             for key, baseline in self._baselines.items()

@@ -146,7 +146,7 @@ def test_queries_for_other_detectors_are_left_out() -> None:
 def run_ratio(
     name: SignalName, latency: list[float], cost: list[int], requests: list[int]
 ) -> list[Signal]:
-    settings = BaselineSettings(horizon_s=3_600, minimum=6, minimum_samples=1)
+    settings = BaselineSettings(horizon=180, minimum=6, minimum_samples=1)
     rolling = Rolling([SignalQuery(name, 20, ("model",))], SIZE, settings)
     signals = []
     for i, (e2e_s, usd, n) in enumerate(zip(latency, cost, requests, strict=True), 1):
