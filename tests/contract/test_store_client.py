@@ -15,9 +15,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
+from tests.contract.conftest import STORE_PASSWORD, connect
 from tocsin.embedded.store import StoreAddress
-
-from conftest import STORE_PASSWORD, connect  # isort: skip
 
 
 def test_reads_version_settings_and_timezone_at_connect(client: Client) -> None:

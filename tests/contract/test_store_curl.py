@@ -13,10 +13,9 @@ import lz4.frame
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from tests.contract.conftest import STORE_PASSWORD
 from tocsin.embedded.store import StoreAddress
 from tocsin.embedded.store.blocks import BlockDecoder, BlockEncoder
-
-from conftest import STORE_PASSWORD  # isort: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 

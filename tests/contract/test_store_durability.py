@@ -109,7 +109,7 @@ def test_the_command_line_writes_its_port(tmp_path: Path) -> None:
             *(sys.executable, "-m", "tocsin.embedded.store", "--path", str(tmp_path / "data")),
             *("--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)),
         ],
-        env={**os.environ, "TOCSIN_CLICKHOUSE_PASSWORD": ""},
+        env={**os.environ, "TOCSIN_CLICKHOUSE__PASSWORD": ""},
     )
     try:
         transport = httpx.HTTPTransport(retries=8)

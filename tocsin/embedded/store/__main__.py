@@ -72,7 +72,11 @@ def _serve(
         },
         query_settings={"max_memory_usage": str(memory // 2)},
     )
-    credentials = Credentials(password=os.environ.get("TOCSIN_CLICKHOUSE_PASSWORD", ""))
+    # The same variables by which clients learn them (schemas.settings), read without the tree.
+    credentials = Credentials(
+        user=os.environ.get("TOCSIN_CLICKHOUSE__USERNAME", "default"),
+        password=os.environ.get("TOCSIN_CLICKHOUSE__PASSWORD", ""),
+    )
     store = StoreApp(engine, credentials, Limits(body_bytes=body))
     server = _Server(
         store.interrupt,

@@ -1,14 +1,17 @@
 """What can go wrong in the embedded store.
 
-StoreError
-  +-- DirectoryHeldError   another process owns the data directory
-  +-- StoreStartError      the server process did not become ready
-  +-- EngineError          a query failed; carries ClickHouse's error code
+TocsinError
+└── StoreError
+    ├── DirectoryHeldError   another process owns the data directory
+    ├── StoreStartError      the server process did not become ready
+    └── EngineError          a query failed; carries ClickHouse's error code
 """
 
 from __future__ import annotations
 
 import re
+
+from schemas.errors import TocsinError
 
 __all__ = ["DirectoryHeldError", "EngineError", "StoreError", "StoreStartError"]
 
@@ -17,7 +20,7 @@ _VERSION_SUFFIX = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?[^()]*\)\s*$")
 _REPEATED_PREFIX = re.compile(r"^(?:Code: \d+\. DB::Exception: )+(?=Code: \d+\. DB::Exception: )")
 
 
-class StoreError(Exception):
+class StoreError(TocsinError):
     """Anything the embedded store reports."""
 
 

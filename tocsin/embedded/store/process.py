@@ -18,7 +18,7 @@ from tocsin.embedded.store.errors import StoreStartError
 
 __all__ = ["StoreAddress", "StoreProcess"]
 
-PASSWORD_VARIABLE = "TOCSIN_CLICKHOUSE_PASSWORD"  # noqa: S105 - the variable's name
+PASSWORD_VARIABLE = "TOCSIN_CLICKHOUSE__PASSWORD"  # noqa: S105 - the variable's name
 _POLL_S = 0.02
 
 
@@ -42,7 +42,7 @@ class StoreProcess:
         path: data directory, created when absent.
         host: address to bind.
         port: port to bind; 0 lets the system choose a free one.
-        password: password of user `default`.
+        password: password of the user (`default`, or TOCSIN_CLICKHOUSE__USERNAME).
         log: file for the process's output; the error text of a failed start comes from it.
     """
 
@@ -87,6 +87,7 @@ class StoreProcess:
         with tempfile.TemporaryDirectory(prefix="tocsin-store-") as scratch:
             port_file = Path(scratch) / "port"
             log = self._log or Path(scratch) / "log"
+            log.parent.mkdir(parents=True, exist_ok=True)
             command = [
                 *(sys.executable, "-m", "tocsin.embedded.store", "--path", str(self._path)),
                 *("--host", self._host, "--port", str(self._port), "--port-file", str(port_file)),

@@ -1,0 +1,1 @@
+"""The store: its tables as ordered SQL files, and what brings a store to them."""
