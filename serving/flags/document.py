@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -28,6 +28,7 @@ LEDGER_LIMIT: Final = 100
 
 VariantValue = str | bool
 _Scalar = str | bool | int | float
+_Item = TypeVar("_Item")
 _ledger: TypeAdapter[tuple[ActionResult, ...]] = TypeAdapter(tuple[ActionResult, ...])
 _names: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
@@ -198,7 +199,7 @@ def parse_document(data: bytes, name: str = "flag file") -> FlagDocument:
         revision = metadata.pop("tocsin.revision", 0)
         if type(revision) is not int or revision < 0:
             raise FlagFileError(f"{name}: metadata: tocsin.revision: not a count: {revision!r}")
-        actions = _ledger.validate_json(str(metadata.pop("tocsin.actions", "[]")))
+        actions = _list(_ledger, metadata, "tocsin.actions", f"{name}: metadata")
         known = set(FlagKey)
         flags = {
             FlagKey(key): _flag_in(name, FlagKey(key), raw)
@@ -228,25 +229,28 @@ def _flag_in(name: str, key: FlagKey, raw: dict[str, Any]) -> Flag:
         place = ".".join(["flags", key, *(str(part) for part in first["loc"])])
         raise FlagFileError(f"{name}: {place}: {first['msg']}") from None
     metadata = dict(wire.metadata)
-    chain = metadata.pop("tocsin.chain", "[]")
-    history = metadata.pop("tocsin.history", "[]")
+    place = f"{name}: flags.{key}.metadata"
+    chain = _list(_names, metadata, "tocsin.chain", place)
+    if strange := [variant for variant in chain if variant not in wire.variants]:
+        raise FlagFileError(f"{place}.tocsin.chain: no such variant: {strange[0]}")
     return Flag(
         key=key,
         variants=wire.variants,
         variant=wire.default_variant,
         enabled=wire.state == "ENABLED",
-        history=history_adapter.validate_json(str(history)),
-        chain=_chain(f"{name}: flags.{key}.metadata.tocsin.chain", str(chain), wire.variants),
+        history=_list(history_adapter, metadata, "tocsin.history", place),
+        chain=chain,
         rest=wire.model_extra or {},
         metadata=metadata,
     )
 
 
-def _chain(place: str, text: str, variants: Mapping[str, VariantValue]) -> tuple[str, ...]:
+def _list(
+    adapter: TypeAdapter[tuple[_Item, ...]], metadata: dict[str, _Scalar], key: str, place: str
+) -> tuple[_Item, ...]:
+    """Take a list that stands in metadata as JSON text."""
     try:
-        chain = _names.validate_json(text)
-    except ValidationError:
-        raise FlagFileError(f"{place}: no list of names") from None
-    if strange := [name for name in chain if name not in variants]:
-        raise FlagFileError(f"{place}: no such variant: {strange[0]}")
-    return chain
+        return adapter.validate_json(str(metadata.pop(key, "[]")))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise FlagFileError(f"{place}.{key}: not what belongs there: {first['msg']}") from None

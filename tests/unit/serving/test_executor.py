@@ -1,0 +1,196 @@
+"""The executor against a real broker, killed where it hurts."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from schemas.action import (
+    ActionKind,
+    ActionRequested,
+    ActionResult,
+    ActionStatus,
+    action_message,
+)
+from schemas.flag import FlagKey, FlagValue
+from schemas.topics import Topics
+from serving.executor import run_executor
+from serving.flags.store import FlagStore
+from tests.support.actions import NOW_US, asked, promoted_flags
+from tests.support.broker import Broker, create_topics, free_port, read_all, running_broker
+from tests.support.waiting import until
+from tests.unit.serving.executor_process import settings_of
+
+TOPICS = [Topics.ACTIONS, Topics.FLAGS]
+
+
+async def send(bootstrap: str, *requests: ActionRequested | bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for request in requests:
+            value = request if isinstance(request, bytes) else request.to_json()
+            await producer.send_and_wait(Topics.ACTIONS.name, value, key=b"fingerprint")
+
+
+async def results(bootstrap: str) -> list[ActionResult]:
+    found = []
+    for _, value in await read_all(bootstrap, Topics.ACTIONS.name):
+        try:
+            message = action_message.validate_json(value or b"")
+        except ValueError:
+            continue
+        if isinstance(message, ActionResult):
+            found.append(message)
+    return found
+
+
+async def flags(bootstrap: str, key: FlagKey) -> list[FlagValue]:
+    records = await read_all(bootstrap, Topics.FLAGS.name)
+    return [
+        FlagValue.model_validate_json(value or b"") for k, value in records if k == key.encode()
+    ]
+
+
+@asynccontextmanager
+async def executing(bootstrap: str, folder: Path) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        run_executor(settings_of(bootstrap, folder), stop, now_us=lambda: NOW_US)
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FlagStore:
+    return promoted_flags(tmp_path / "flags.json")
+
+
+async def test_it_acts_and_reports(fresh_broker: Broker, store: FlagStore) -> None:
+    bootstrap = fresh_broker.bootstrap
+    await create_topics(bootstrap, TOPICS)
+    await send(
+        bootstrap,
+        b"\xff not a message",
+        asked(),
+        asked(ActionKind.SCALE_UP, action_id="scale"),
+        asked(ActionKind.UNDO, action_id="undo", undoes=asked().action_id),
+    )
+    async with executing(bootstrap, store.path.parent):
+
+        async def three() -> list[ActionResult]:
+            found = await results(bootstrap)
+            return found if len(found) == 3 else []
+
+        done, scale, undo = await until(three)
+    assert (done.status, done.actuator, done.after["value"]) == ("applied", "rollback", "v1")
+    assert scale.status is ActionStatus.REFUSED
+    assert undo.status is ActionStatus.APPLIED
+    assert store.read().flag(FlagKey.MODEL_VERSION).value == "v2"
+    versions = [
+        (v.variant, v.previous_variant) for v in await flags(bootstrap, FlagKey.MODEL_VERSION)
+    ]
+    assert versions == [("v2", "v1"), ("v1", "v2"), ("v2", "v1")]
+    assert len(await flags(bootstrap, FlagKey.MODEL_PROVIDER)) == 1
+
+
+async def test_flags_changed_by_hand_are_told(fresh_broker: Broker, store: FlagStore) -> None:
+    bootstrap = fresh_broker.bootstrap
+    await create_topics(bootstrap, TOPICS)
+    async with executing(bootstrap, store.path.parent):
+        await until(lambda: flags(bootstrap, FlagKey.MODEL_VERSION))
+        text = store.path.read_text()
+        store.path.write_text(text.replace('"defaultVariant": "v2"', '"defaultVariant": "v3"'))
+
+        async def told() -> bool:
+            return (await flags(bootstrap, FlagKey.MODEL_VERSION))[-1].variant == "v3"
+
+        await until(told)
+    history = store.read().flag(FlagKey.MODEL_VERSION).history
+    assert [change.variant for change in history] == ["v1", "v2", "v3"]
+    assert history[-2].known_good
+
+
+async def test_it_waits_for_a_broker_that_is_down(store: FlagStore) -> None:
+    port = free_port()
+    async with executing(f"127.0.0.1:{port}", store.path.parent):
+        await asyncio.sleep(0.3)
+        with running_broker(port) as broker:
+            await create_topics(broker.bootstrap, TOPICS)
+            await send(broker.bootstrap, asked())
+            assert (await until(lambda: results(broker.bootstrap)))[0].status == "applied"
+
+
+async def test_it_stops_while_no_broker_answers(store: FlagStore) -> None:
+    async with executing(f"127.0.0.1:{free_port()}", store.path.parent):
+        await asyncio.sleep(0.1)
+
+
+async def run_process(bootstrap: str, folder: Path, point: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.unit.serving.executor_process",
+        bootstrap,
+        str(folder),
+        point,
+        cwd=Path(__file__).parents[3],
+    )
+
+
+@pytest.mark.parametrize("point", ["after_flag", "after_flag_value", "after_result"])
+async def test_killed_it_neither_acts_twice_nor_forgets(
+    fresh_broker: Broker, store: FlagStore, point: str
+) -> None:
+    bootstrap, folder = fresh_broker.bootstrap, store.path.parent
+    await create_topics(bootstrap, TOPICS)
+    await send(bootstrap, asked())
+    killed = await run_process(bootstrap, folder, point)
+    assert await killed.wait() == -signal.SIGKILL
+    after_crash = store.path.read_bytes()
+    assert store.read().flag(FlagKey.MODEL_VERSION).value == "v1"
+
+    # A second request behind the first tells when the replay is over.
+    await send(bootstrap, asked(ActionKind.SCALE_UP, action_id="end"))
+    survivor = await run_process(bootstrap, folder, "never")
+
+    async def ended() -> bool:
+        return (await results(bootstrap))[-1:] != [] and (
+            (await results(bootstrap))[-1].action_id == "end"
+        )
+
+    await until(ended)
+    survivor.send_signal(signal.SIGTERM)
+    assert await survivor.wait() == 0
+    assert store.path.read_bytes() == after_crash
+    told = [r for r in await results(bootstrap) if r.action_id == asked().action_id]
+    assert [r.status for r in told] == ["applied"]
+    assert (await flags(bootstrap, FlagKey.MODEL_VERSION))[-1].variant == "v1"
+
+
+async def test_a_refusal_stays_one_after_a_crash(fresh_broker: Broker, store: FlagStore) -> None:
+    """The flag file has no record of refusals; the log has."""
+    bootstrap, folder = fresh_broker.bootstrap, store.path.parent
+    await create_topics(bootstrap, TOPICS)
+    await send(bootstrap, asked(labels={"model_version": "v3"}))
+    killed = await run_process(bootstrap, folder, "after_result")
+    assert await killed.wait() == -signal.SIGKILL
+    store.set_variant(FlagKey.MODEL_VERSION, "v3", by="alice", reason="later", at_us=NOW_US)
+    async with executing(bootstrap, folder):
+        await send(bootstrap, asked(ActionKind.SCALE_UP, action_id="end"))
+
+        async def two() -> list[ActionResult]:
+            found = await results(bootstrap)
+            return found if len(found) == 2 else []
+
+        assert [r.action_id for r in await until(two)] == [asked().action_id, "end"]
+    assert store.read().flag(FlagKey.MODEL_VERSION).value == "v3"
