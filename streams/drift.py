@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from detectors.closed_window import Window
 from detectors.drift import Drift
 from schemas.settings import DriftSettings
-from schemas.signal import Signal
+from schemas.signal import Signal, SignalQuery
 
 __all__ = ["DriftAgent"]
 
@@ -15,14 +15,13 @@ __all__ = ["DriftAgent"]
 class DriftAgent:
     """Two-sample KS, PSI and ADWIN over the token lengths of closed windows, by model."""
 
-    def __init__(self, settings: DriftSettings) -> None:
-        self._drift = Drift(settings)
+    def __init__(self, settings: DriftSettings, queries: Collection[SignalQuery]) -> None:
+        self._drift = Drift(settings, queries)
 
     def take_in(self, windows: Sequence[Window]) -> None:
-        """Take in closed windows; corrections are skipped, for lengths were counted at closing."""
+        """Take in closed windows."""
         for window in windows:
-            if window.revision == 0:
-                self._drift.add(window)
+            self._drift.add(window)
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the drift signals of every series with a reference."""

@@ -73,7 +73,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
     )
     sources: list[SignalSource] = [
         PerformanceAgent(queries, streams.window_us),
-        DriftAgent(settings.drift),
+        DriftAgent(settings.drift, queries),
         cost,
         quality,
         feedback,

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS dead_letters
     topic        LowCardinality(String),
     partition    UInt16,
     offset       UInt64,
-    index        Nullable(UInt32),
+    `index`      Nullable(UInt32),
     payload      String CODEC(ZSTD(3)),
     payload_size UInt64,
     at           DateTime64(6, 'UTC'),

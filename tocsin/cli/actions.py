@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from serving.actuators.freeze import freeze, frozen, thaw
 from tocsin.cli.console import console, errors_told, settings_for_command
 
 __all__ = ["actions"]
@@ -27,6 +26,8 @@ def freeze_actions(
 
     Example: tocsin actions freeze "database migration until 14:00"
     """
+    from serving.actuators.freeze import freeze
+
     with errors_told():
         settings = settings_for_command()
         path = freeze(settings.data_dir, by=getpass.getuser(), reason=reason)
@@ -39,6 +40,8 @@ def thaw_actions() -> None:
 
     Example: tocsin actions thaw
     """
+    from serving.actuators.freeze import thaw
+
     with errors_told():
         settings = settings_for_command()
         console.print("thawed" if thaw(settings.data_dir) else "was not frozen")
@@ -50,6 +53,8 @@ def status() -> None:
 
     Example: tocsin actions status
     """
+    from serving.actuators.freeze import frozen
+
     with errors_told():
         settings = settings_for_command()
         reason = frozen(settings.data_dir)

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-
-import faust
-import prometheus_client
-
-from schemas.clickhouse.migrate import migrate as run_migrations
-from schemas.topic_admin import ensure_topics
-from serving.executor import run_executor
-from streams.worker import build_app
 from tocsin.cli.console import console, errors_told, settings_for_command
-from tocsin.embedded.ports import choose_port
 
 __all__ = ["executor", "migrate", "worker"]
 
@@ -25,6 +14,11 @@ def migrate() -> None:
 
     Example: TOCSIN_CLICKHOUSE__HOST=ch.internal tocsin migrate
     """
+    import asyncio
+
+    from schemas.clickhouse.migrate import migrate as run_migrations
+    from schemas.topic_admin import ensure_topics
+
     with errors_told():
         settings = settings_for_command()
         applied = run_migrations(settings.clickhouse)
@@ -40,6 +34,12 @@ def worker() -> None:
 
     Example: TOCSIN_KAFKA__BOOTSTRAP=kafka:9092 tocsin worker
     """
+    import faust
+    import prometheus_client
+
+    from streams.worker import build_app
+    from tocsin.embedded.ports import choose_port
+
     with errors_told():
         settings = settings_for_command()
         app = build_app(settings)
@@ -50,7 +50,7 @@ def worker() -> None:
         prometheus_client.start_http_server(port, streams.metrics_host)
         # Faust would set logging up its own way; ours stands already.
         faust.Worker(
-            app, loglevel=None, override_logging=False, redirect_stdouts=False
+            app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True
         ).execute_from_commandline()
 
 
@@ -59,6 +59,11 @@ def executor() -> None:
 
     Example: TOCSIN_FLAGS__PATH=/etc/tocsin/flags.json tocsin executor
     """
+    import asyncio
+    import signal
+
+    from serving.executor import run_executor
+
     with errors_told():
         settings = settings_for_command()
 

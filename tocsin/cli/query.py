@@ -5,13 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-import clickhouse_connect
 import typer
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from rich.table import Table
 from rich.text import Text
 
-from schemas.settings import ClickHouseSettings
 from tocsin.cli.console import console, errors_told, settings_for_command, told
 
 __all__ = ["QueryFormat", "query"]
@@ -35,10 +32,14 @@ def query(
 
     Example: tocsin query "SELECT model_version, count() FROM requests GROUP BY 1"
     """
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from schemas.clickhouse.migrate import store_client
+
     with errors_told():
         settings = settings_for_command()
         try:
-            client = _connect(settings.clickhouse)
+            client = store_client(settings.clickhouse, settings.clickhouse.database)
             if output is QueryFormat.TABLE:
                 result = client.query(sql)
                 _print_table(result.column_names, result.result_rows)
@@ -47,17 +48,6 @@ def query(
         except (ClickHouseError, OSError) as error:
             told(f"{error}\nIs the store running? `tocsin up` starts one; `tocsin doctor` checks.")
             raise typer.Exit(2) from None
-
-
-def _connect(settings: ClickHouseSettings) -> clickhouse_connect.driver.Client:
-    return clickhouse_connect.get_client(
-        host=settings.host,
-        port=settings.port,
-        username=settings.username,
-        password=settings.password.get_secret_value(),
-        database=settings.database,
-        secure=settings.secure,
-    )
 
 
 def _print_table(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from alerting.rules import load_rules
 from tocsin.cli.console import console, errors_told
 
 __all__ = ["rules"]
@@ -34,6 +33,8 @@ def check(
 
     Example: tocsin rules check my-rules.yaml
     """
+    from alerting.rules import load_rules
+
     with errors_told():
         found = load_rules(file)
         for rule in found.rules:

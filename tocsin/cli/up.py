@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from tocsin.cli.console import console, errors_told, settings_for_command
-from tocsin.embedded.stack import Stack, StackOptions
+
+if TYPE_CHECKING:
+    from tocsin.embedded.stack import Stack
 
 __all__ = ["up"]
 
@@ -29,6 +31,8 @@ def up(
 
     Example: tocsin up --data-dir ~/tocsin --workers 2
     """
+    from tocsin.embedded.stack import Stack, StackOptions
+
     with errors_told():
         settings = settings_for_command()
         options = StackOptions(data_dir, kafka_port, clickhouse_port, metrics_port, workers)
