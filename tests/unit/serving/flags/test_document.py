@@ -112,11 +112,11 @@ def test_what_is_written_is_what_is_read(
         (changed("flags/ai.model.version/state", "ON"), "ai.model.version.state"),
         (changed("flags/ai.model.version/metadata/tocsin.history", "torn["), "Invalid JSON"),
         (changed("flags/ai.model.provider/metadata/tocsin.chain", '["z"]'), "no such variant: z"),
-        (changed("flags/ai.model.provider/metadata/tocsin.chain", "z"), "no list of names"),
+        (changed("flags/ai.model.provider/metadata/tocsin.chain", "z"), "tocsin.chain: not what"),
         (changed("metadata/tocsin.revision", -1), "not a count"),
         (changed("metadata/tocsin.revision", "x"), "not a count"),
         (changed("metadata/tocsin.format", 2), "another Tocsin"),
-        (changed("metadata/tocsin.actions", "{}"), "metadata"),
+        (changed("metadata/tocsin.actions", "{}"), "metadata.tocsin.actions: not what"),
         (changed("metadata/extra", {"a": 1}), "metadata.extra"),
     ],
 )

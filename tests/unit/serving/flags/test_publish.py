@@ -43,7 +43,7 @@ class _Refusing:
 async def test_what_was_not_taken_is_sent_again(fresh_broker: Broker, tmp_path: Path) -> None:
     await create_topics(fresh_broker.bootstrap, [Topics.FLAGS])
     document = promoted_flags(tmp_path / "flags.json").read()
-    publisher = FlagPublisher(_Refusing())  # type: ignore[arg-type]
+    publisher = FlagPublisher(_Refusing())
     with pytest.raises(KafkaError):
         await publisher.publish(document)
     async with AIOKafkaProducer(bootstrap_servers=fresh_broker.bootstrap) as producer:

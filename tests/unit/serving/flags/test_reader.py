@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from tests.support.waiting import until_true
 VERSION = FlagKey.MODEL_VERSION
 
 
+def _reads(reader: FlagReader, value: str) -> bool:
+    return reader.text(VERSION, "default") == value
+
+
 def test_a_change_is_seen(tmp_path: Path) -> None:
     store = promoted_flags(tmp_path / "flags.json")
     with FlagReader(store.path, poll_s=0.02) as reader:
@@ -23,7 +28,7 @@ def test_a_change_is_seen(tmp_path: Path) -> None:
         assert reader.switch(FlagKey.FEATURE_ENABLED, False) is True
         for variant in ("v1", "v3", "v2"):
             store.set_variant(VERSION, variant, by="bob", reason="look", at_us=NOW_US)
-            until_true(lambda wanted=variant: reader.text(VERSION, "default") == wanted)
+            until_true(partial(_reads, reader, variant))
 
 
 def test_a_torn_file_keeps_the_last_good_value(

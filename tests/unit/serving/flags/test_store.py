@@ -137,7 +137,7 @@ def test_a_folder_is_no_flag_file(tmp_path: Path) -> None:
     (tmp_path / "flags.json").mkdir()
     with pytest.raises(FlagFileError, match="cannot be read"):
         FlagStore(tmp_path / "flags.json").read()
-    with pytest.raises(FlagFileError, match="end in .json"):
+    with pytest.raises(FlagFileError, match="end in"):
         FlagStore(tmp_path / "flags.yaml")
 
 
@@ -173,9 +173,9 @@ def test_killed_while_writing_it_leaves_a_whole_file(store: FlagStore) -> None:
         from pathlib import Path
         from schemas.flag import FlagKey
         from serving.flags.store import FlagStore
-        store = FlagStore(Path(sys.argv[1]))
+        store, key = FlagStore(Path(sys.argv[1])), FlagKey.MODEL_VERSION
         for turn in range(10**6):
-            store.set_variant(FlagKey.MODEL_VERSION, f"v{1 + turn % 3}", by="w", reason="x", at_us=1)
+            store.set_variant(key, f"v{1 + turn % 3}", by="w", reason="x", at_us=1)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(store.path)])
     begun = store.read().revision
