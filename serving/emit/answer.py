@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ __all__ = ["Answer", "error_class", "read_body", "read_piece", "read_tail"]
 
 Json = Mapping[str, Any]
 
+_HTTP_NAMES: Final = frozenset(status.name.lower() for status in HTTPStatus)
 # The keys of a chat delta under which generated output comes.
 _OUTPUT_KEYS: Final = ("content", "reasoning", "reasoning_content", "tool_calls", "refusal")
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
@@ -55,9 +57,11 @@ def error_class(kind: object, code: object = None, message: object = None) -> st
         return "engine_dead"
     if isinstance(kind, str) and kind.strip():
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.strip())
-        name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:64]
-        name = name.removesuffix("_error") or name
-        if name:
+        if name := re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:64]:
+            # vLLM says both "Bad Request" and "BadRequestError".
+            short = name.removesuffix("_error")
+            if short in _HTTP_NAMES:
+                return short
             return name
     return str(code) if isinstance(code, int) else "unknown"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -99,7 +99,7 @@ def _post(path: str, body: Any, **headers: str) -> Drive:
 
 async def _gone_before_the_answer(server: Server, name: str) -> None:
     with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(server.post(name, CHAT, chat(1500)), 0.4)
+        await asyncio.wait_for(server.post(name, CHAT, chat(1900)), 0.4)
 
 
 async def _gone_while_sending(server: Server, name: str) -> None:
@@ -115,14 +115,42 @@ async def _gone_while_sending(server: Server, name: str) -> None:
     writer.close()
 
 
+@asynccontextmanager
+async def _streaming(
+    server: Server, name: str, path: str, body: Any, chunks: int = 4
+) -> AsyncIterator[None]:
+    """Run the block once `chunks` pieces have come; then read the stream to its end."""
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        left = chunks
+        try:
+            async with (
+                httpx.AsyncClient(base_url=server.url, timeout=120) as client,
+                client.stream("POST", path, json=body, headers=server.headers(name)) as response,
+            ):
+                async for _ in response.aiter_raw():
+                    left -= 1
+                    if left <= 0:
+                        begun.set()
+        finally:
+            begun.set()
+
+    task = asyncio.ensure_future(read())
+    await begun.wait()
+    yield
+    with suppress(httpx.HTTPError):  # a server whose engine has died may hang up
+        await task
+
+
 async def _server_abort(server: Server, name: str) -> None:
     """Have the server itself abort a stream through its development endpoint."""
-    stream = asyncio.ensure_future(server.post(name, CHAT, chat(1500, stream=True)))
-    await asyncio.sleep(0.5)
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=30) as client,
+        _streaming(server, name, CHAT, chat(1900, stream=True)),
+    ):
         await client.post("/pause", params={"mode": "abort"})
         await client.post("/resume")
-    await stream
 
 
 @dataclass(frozen=True)
@@ -176,7 +204,7 @@ CASES: tuple[Case, ...] = (
     Case("unknown_model_stream", _post(CHAT, chat(model="nobody", stream=True))),
     Case("bad_json", _post(CHAT, b'{"model": "tiny", ')),
     Case("bad_parameter", _post(CHAT, chat(temperature=-1))),
-    Case("prompt_too_long", _post(COMPLETIONS, completion(prompt="bell " * 3000, stream=True))),
+    Case("prompt_too_long", _post(COMPLETIONS, completion(prompt="a " * 2100, stream=True))),
     Case("unauthorized", _post(CHAT, chat(), Authorization="Bearer wrong")),
     Case(
         "stream_client_gone",
@@ -200,19 +228,29 @@ async def _get(server: Server, name: str, path: str) -> None:
 
 async def drive_admission_limit(server: Server, limit: int) -> None:
     """Fill the server with `limit` streams, then have it reject `admission_limit`."""
-    holders = [
-        asyncio.ensure_future(server.post(f"admission_holder_{i}", CHAT, chat(600, stream=True)))
-        for i in range(limit)
-    ]
-    await asyncio.sleep(0.5)
-    await server.post("admission_limit", CHAT, chat(stream=True))
-    await asyncio.gather(*holders)
+    async with AsyncExitStack() as streams:
+        for index in range(limit):
+            name = f"admission_holder_{index}"
+            await streams.enter_async_context(
+                _streaming(server, name, CHAT, chat(1500, stream=True), chunks=1)
+            )
+        await server.post("admission_limit", CHAT, chat(stream=True))
 
 
 async def drive_engine_death(server: Server) -> None:
-    """Kill the engine under a stream and under a plain request; ask a dead server once more."""
-    stream = asyncio.ensure_future(server.post("engine_dies_stream", CHAT, chat(1500, stream=True)))
-    plain = asyncio.ensure_future(server.post("engine_dies", CHAT, chat(1500)))
-    await asyncio.sleep(0.3)
-    server.kill_engine()
-    await asyncio.gather(stream, plain, return_exceptions=True)
+    """Kill the engine under streams of three APIs and under a plain request."""
+    asked = {"model": MODEL, "stream": True}
+    streams = {
+        "engine_dies_stream": (CHAT, chat(1900, stream=True)),
+        "engine_dies_responses": (
+            RESPONSES,
+            asked | {"input": "hello", "max_output_tokens": 1900, "ignore_eos": True},
+        ),
+        "engine_dies_messages": (MESSAGES, asked | {"messages": _HELLO, "max_tokens": 1900}),
+    }
+    plain = asyncio.ensure_future(server.post("engine_dies", CHAT, chat(1900)))
+    async with AsyncExitStack() as open_streams:
+        for name, (path, body) in streams.items():
+            await open_streams.enter_async_context(_streaming(server, name, path, body))
+        server.kill_engine()
+    await asyncio.gather(plain, return_exceptions=True)
