@@ -36,4 +36,5 @@ CREATE TABLE IF NOT EXISTS windows
 ENGINE = ReplacingMergeTree(revision)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (model, model_version, provider, route, feature, window_start, labels)
-TTL toDateTime(window_start) + INTERVAL 400 DAY;
+TTL toDateTime(window_start) + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1;

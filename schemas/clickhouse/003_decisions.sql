@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS signals
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(window_end)
 ORDER BY (signal, labels, over_s, window_end)
-TTL toDateTime(window_end) + INTERVAL 90 DAY;
+TTL toDateTime(window_end) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS alerts
 (
@@ -39,7 +40,8 @@ CREATE TABLE IF NOT EXISTS alerts
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (rule, fingerprint, at, kafka_log, kafka_offset)
-TTL toDateTime(at) + INTERVAL 400 DAY;
+TTL toDateTime(at) + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS actions
 (
@@ -70,7 +72,8 @@ CREATE TABLE IF NOT EXISTS actions
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (action_id, at, type, kafka_log, kafka_offset)
-TTL toDateTime(at) + INTERVAL 400 DAY;
+TTL toDateTime(at) + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS flags
 (
@@ -90,4 +93,5 @@ CREATE TABLE IF NOT EXISTS flags
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (key, at, revision, kafka_log, kafka_offset)
-TTL toDateTime(at) + INTERVAL 400 DAY;
+TTL toDateTime(at) + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1;

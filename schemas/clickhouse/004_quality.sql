@@ -11,13 +11,15 @@ CREATE TABLE IF NOT EXISTS evals
     labels       Map(LowCardinality(String), String),
     outcome      LowCardinality(String),
     score        Nullable(Float64),
-    explanation  Nullable(String) TTL toDateTime(request_end) + INTERVAL 30 DAY,
-    ingested_at  DateTime64(3, 'UTC') DEFAULT now64(3)
+    explanation  Nullable(String) CODEC(ZSTD(3)) TTL toDateTime(request_end) + INTERVAL 90 DAY,
+    ingested_at  DateTime64(3, 'UTC') DEFAULT now64(3),
+    INDEX event_id_seen event_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(request_end)
 ORDER BY (evaluator, request_end, eval_id)
-TTL toDateTime(request_end) + INTERVAL 180 DAY;
+TTL toDateTime(request_end) + INTERVAL 180 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS feedback
 (
@@ -26,18 +28,20 @@ CREATE TABLE IF NOT EXISTS feedback
     at                  DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
     user_id             Nullable(String),
     thumb               LowCardinality(Nullable(String)),
-    correction_redacted Nullable(String) TTL toDateTime(at) + INTERVAL 30 DAY,
+    correction_redacted Nullable(String) CODEC(ZSTD(3)) TTL toDateTime(at) + INTERVAL 90 DAY,
     matched             Bool,
     provider            LowCardinality(String),
     model               LowCardinality(String),
     model_version       LowCardinality(String),
     feature             LowCardinality(String),
-    ingested_at         DateTime64(3, 'UTC') DEFAULT now64(3)
+    ingested_at         DateTime64(3, 'UTC') DEFAULT now64(3),
+    INDEX user_id_seen user_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (request_id, feedback_id)
-TTL toDateTime(at) + INTERVAL 180 DAY;
+TTL toDateTime(at) + INTERVAL 180 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS dead_letters
 (
@@ -58,7 +62,8 @@ CREATE TABLE IF NOT EXISTS dead_letters
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (topic, partition, offset, at, kafka_log, kafka_partition, kafka_offset)
-TTL toDateTime(at) + INTERVAL 30 DAY;
+TTL toDateTime(at) + INTERVAL 30 DAY
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS engine_samples
 (
@@ -77,4 +82,5 @@ CREATE TABLE IF NOT EXISTS engine_samples
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
 ORDER BY (server, engine_index, at)
-TTL toDateTime(at) + INTERVAL 90 DAY;
+TTL toDateTime(at) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1;
