@@ -59,7 +59,7 @@ class NotificationIntent(Message):
     labels: Labels
     signal: str
     unit: str
-    value: float | None
+    value: float | None = None
     baseline: float | None = None
     samples: int
     threshold: str

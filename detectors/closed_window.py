@@ -36,6 +36,7 @@ class Window:
     tokens_unknown: int = 0
     cost_nano_usd: int = 0
     cost_unknown: int = 0
+    price_unknown: int = 0
     sketches: Mapping[str, DDSketch] = field(default_factory=dict)
 
     @property

@@ -17,6 +17,7 @@ COUNTS: Final = (
     "tokens_unknown",
     "cost_nano_usd",
     "cost_unknown",
+    "price_unknown",
 )
 """The integers of WindowPartial: partials of one window and series add up figure by figure."""
 

@@ -76,7 +76,7 @@ def _cost_rate(totals: Totals, covered_s: float) -> Reading:
 MEASURES: Final[dict[SignalName, Measure]] = {
     SignalName.ERROR_RATE: _share("errors"),
     SignalName.ABORT_RATE: _share("aborted"),
-    SignalName.UNKNOWN_PRICE_RATE: _share("cost_unknown"),
+    SignalName.UNKNOWN_PRICE_RATE: _share("price_unknown"),
     SignalName.REQUEST_RATE: Measure(_request_rate),
     SignalName.TTFT_P95: _p95("ttft_s"),
     SignalName.E2E_P95: _p95("e2e_s"),

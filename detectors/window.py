@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors.errors import DetectorError
 from detectors.figures import COUNTS, SKETCHES
 from detectors.sketch import DDSketch
-from schemas.columns import EVENT_FIELDS, EventColumns
+from schemas.columns import EVENT_FIELDS, PRICE_UNKNOWN, EventColumns
 from schemas.window import WindowPartial
 
 __all__ = ["WindowStore", "window_start"]
@@ -159,5 +159,6 @@ def _rows(columns: EventColumns) -> NDArray[np.int64]:
             np.isnan(read) | np.isnan(written),
             np.where(cost >= 0, cost, 0),
             cost < 0,
+            cost == PRICE_UNKNOWN,
         ]
     ).astype(np.int64, copy=False)

@@ -91,7 +91,7 @@ class ActionVerdict(Message):
     fingerprint: Name
     incident_id: Name
     recovered: bool
-    value: float | None
+    value: float | None = None
     reason: str
     at_us: Micros
 

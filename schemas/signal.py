@@ -94,7 +94,7 @@ class Signal(Message):
     labels: Labels
     over_s: Annotated[float, Field(ge=0)]
     window_end_us: Micros
-    value: float | None
+    value: float | None = None
     samples: Annotated[int, Field(ge=0)]
     baseline: float | None = None
     detector: Name

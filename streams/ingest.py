@@ -8,7 +8,7 @@ for Faust would acknowledge and lose what it was working on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -78,38 +78,28 @@ class IngestAgent:
         settings = self._settings.streams
         async for events in stream.noack_take(settings.batch_max, within=settings.batch_within_s):
             for part in slices(events):
-                await self._until_done(part)
+                await self.process(part)
             self._windows.acknowledge_later(events)
             await self._windows.flush_if_due()
 
-    async def _until_done(self, records: Sequence[Any]) -> None:
-        pause = 0.1
-        while True:
-            try:
-                await self.process(records)
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                log.exception("ingest_retries", records=len(records))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10)
-            else:
-                return
-
     async def process(self, records: Sequence[Any]) -> None:
-        """Take in some records: Faust events whose ``value`` is raw bytes."""
+        """Take in some records: Faust events whose ``value`` is raw bytes.
+
+        Each step is tried until it is done, on its own, so that none is done twice.
+        """
         messages = [record.message for record in records]
-        await self._learn({message.partition for message in messages})
+        await _until_done(lambda: self._learn({message.partition for message in messages}))
         decoded = decode_records(
             [record.value for record in records],
             now_us=self._clock(),
             future_us=round(self._settings.streams.future_s * 1e6),
             max_bytes=self._settings.streams.max_record_bytes,
         )
-        await self._dead_letter(decoded.refused, messages)
+        letters = self._letters(decoded.refused, messages)
+        await _until_done(lambda: self._send_letters(letters))
         batch = self._batch(decoded, messages)
         if batch.events:
-            await self._insert(batch)
+            await _until_done(lambda: self._insert(batch))
             self._seen.remember([event.event_id for event in batch.events])
             self._windows.add(batch)
             self._quality.offer(batch)
@@ -185,15 +175,14 @@ class IngestAgent:
         )
         await self._send_letters([letter])
 
-    async def _dead_letter(self, refused: Sequence[Refused], messages: Sequence[Any]) -> None:
+    def _letters(self, refused: Sequence[Refused], messages: Sequence[Any]) -> list[DeadLetter]:
         letters = []
         for item in refused:
             message = messages[item.record]
-            if message.offset <= self._stored_up_to.get(message.partition, -1):
-                continue
-            place = (message.partition, message.offset, item.index)
-            letters.append(self._letter(item.reason, item.detail, item.payload, place))
-        await self._send_letters(letters)
+            if message.offset > self._stored_up_to.get(message.partition, -1):
+                place = (message.partition, message.offset, item.index)
+                letters.append(self._letter(item.reason, item.detail, item.payload, place))
+        return letters
 
     async def _send_letters(self, letters: Sequence[DeadLetter]) -> None:
         topic = Topics.DEAD_LETTER
@@ -221,3 +210,16 @@ class IngestAgent:
             payload_size=len(payload),
             at_us=self._clock(),
         )
+
+
+async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
+    pause = 0.1
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("ingest_retries")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 10)
+        else:
+            return

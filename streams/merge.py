@@ -48,6 +48,7 @@ class MergeAgent:
         self._watermark = Watermark(0, settings.idle_us + settings.lateness_us)
         self._merger = WindowMerger(_CORRECTION_WINDOWS * settings.window_us)
         self._pending: deque[tuple[Any, int]] = deque()
+        self._closed: list[Window] = []
         self._evaluated_us = 0
         self._lock = asyncio.Lock()
 
@@ -56,14 +57,20 @@ class MergeAgent:
         async for events in stream.noack_take(100, within=0.05):
             for event in events:
                 self._take_in(event)
-            await self.advance()
+            try:
+                await self.advance()
+            except Exception:
+                # The windows wait in memory for the timer's next try, unacknowledged.
+                log.exception("windows_wait")
 
     async def advance(self) -> None:
         """Close what the watermark has passed; also called by a timer, for silence moves it too."""
         async with self._lock:
             watermark_us = self._watermark.advance(self._clock())
-            windows = self._merger.close(watermark_us)
+            self._closed += self._merger.close(watermark_us)
+            windows = self._closed
             await self._hand_on(windows, watermark_us)
+            self._closed = []
             while self._pending and self._pending[0][1] <= watermark_us:
                 self._pending.popleft()[0].ack()
             self._report(watermark_us, windows)

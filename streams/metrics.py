@@ -26,6 +26,7 @@ __all__ = [
     "ROWS",
     "WATERMARK_LAG",
     "WINDOWS_CLOSED",
+    "WINDOW_FAILURES",
 ]
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -55,6 +56,9 @@ MESSAGES_SENT: Final = Counter(
 )
 WINDOWS_CLOSED: Final = Counter(
     "tocsin_windows_closed_total", "Windows closed, corrections included.", ["correction"]
+)
+WINDOW_FAILURES: Final = Counter(
+    "tocsin_window_failures_total", "Events stored but in no window, for a fault of ours."
 )
 LATE_REQUESTS: Final = Gauge(
     "tocsin_late_requests", "Requests too late for any correction of their window, since start."

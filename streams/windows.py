@@ -21,6 +21,7 @@ from schemas.columns import EventColumns
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
 from schemas.window import WindowBatch
+from streams import metrics
 from streams.batch import Batch
 from streams.publish import Publisher
 
@@ -54,7 +55,10 @@ class WindowsAgent:
         self._lock = asyncio.Lock()
 
     def add(self, batch: Batch) -> None:
-        """Add a micro-batch to its partitions' open windows."""
+        """Add a micro-batch to its partitions' open windows.
+
+        Should one event be more than the arithmetic can take, it alone is left out, and counted.
+        """
         parts = batch.by_partition()
         for partition, places in parts.items():
             columns = batch.columns
@@ -63,7 +67,11 @@ class WindowsAgent:
                     [batch.events[i] for i in places], columns.cost_nano_usd[places]
                 )
             source = self._source(partition)
-            source.store.add(columns)
+            try:
+                source.store.add(columns)
+            except Exception:
+                log.exception("window_refuses", partition=partition, events=len(columns))
+                self._add_one_by_one(source.store, batch, places)
             latest = int(columns.ints("end_time_us").max())
             source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
             source.changed = True
@@ -104,6 +112,16 @@ class WindowsAgent:
         await self.flush()
         for partition in partitions:
             self._sources.pop(partition, None)
+
+    @staticmethod
+    def _add_one_by_one(store: WindowStore, batch: Batch, places: Sequence[int]) -> None:
+        for place in places:
+            costs = batch.columns.cost_nano_usd[[place]]
+            try:
+                store.add(EventColumns.from_events([batch.events[place]], costs))
+            except Exception as error:  # noqa: BLE001 - counted, and the row is in the store
+                metrics.WINDOW_FAILURES.inc()
+                log.error("event_without_window", error=repr(error)[:300])
 
     def _source(self, partition: int) -> _Source:
         if partition not in self._sources:
