@@ -113,10 +113,10 @@ def test_unknown_values_and_prices_are_not_zero() -> None:
     rolling = Rolling(
         [SignalQuery(n, 10, ()) for n in (*names, SignalName.UNKNOWN_PRICE_RATE)], SIZE
     )
-    rolling.add(make_window(10, requests=4, cost_unknown=4))
+    rolling.add(make_window(10, requests=4, cost_unknown=4, price_unknown=3))
     signals = rolling.evaluate(10 * S)
     assert [(only(signals, n).value, only(signals, n).samples) for n in names] == [(None, 0)] * 3
-    assert only(signals, SignalName.UNKNOWN_PRICE_RATE).value == 1
+    assert only(signals, SignalName.UNKNOWN_PRICE_RATE).value == 0.75
     assert only(signals, SignalName.COST_RATE).detail == {"cost_unknown": 4}
 
 

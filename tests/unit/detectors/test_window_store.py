@@ -10,7 +10,7 @@ from detectors.errors import DetectorError
 from detectors.sketch import DDSketch
 from detectors.window import WindowStore, window_start
 from schemas.base import SCHEMA_VERSION
-from schemas.columns import EventColumns
+from schemas.columns import PRICE_UNKNOWN, TOKENS_UNKNOWN, EventColumns
 from schemas.event import Operation, RequestEvent, Route, new_event_id
 from schemas.window import WindowPartial
 
@@ -87,6 +87,7 @@ def expected(
             tokens_unknown=sum(e.input_tokens is None or e.output_tokens is None for e, _ in rows),
             cost_nano_usd=sum(c for _, c in rows if c >= 0),
             cost_unknown=sum(c < 0 for _, c in rows),
+            price_unknown=sum(c == PRICE_UNKNOWN for _, c in rows),
             sketches=sketches,
         )
     return partials
@@ -95,7 +96,7 @@ def expected(
 def test_partials_equal_plain_python_over_the_same_events() -> None:
     rng = random.Random(3)
     events = [random_event(rng) for _ in range(600)]
-    costs = [rng.choice([-1, rng.randrange(10**12)]) for _ in events]
+    costs = [rng.choice([PRICE_UNKNOWN, TOKENS_UNKNOWN, rng.randrange(10**12)]) for _ in events]
     store = WindowStore(SIZE, DIMENSIONS)
     for low in range(0, 600, 130):  # micro-batches of uneven size
         part = events[low : low + 130]
