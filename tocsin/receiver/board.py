@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.clock import Clock, system_clock
 from tocsin.receiver.charts import Point, PointStore
-from tocsin.receiver.clock import Clock, utc_now_us
 from tocsin.receiver.faults import FaultBox
 from tocsin.receiver.feed import Feed
 from tocsin.receiver.incidents import Incident, IncidentStore
@@ -18,7 +18,7 @@ __all__ = ["Board"]
 class Board:
     """The stores behind the page; every method that changes one publishes the change."""
 
-    def __init__(self, clock: Clock = utc_now_us) -> None:
+    def __init__(self, clock: Clock = system_clock) -> None:
         self.clock = clock
         self.messages = MessageStore()
         self.incidents = IncidentStore()

@@ -16,9 +16,9 @@ from typing import Final, Self
 
 import uvicorn
 
+from schemas.clock import Clock, system_clock
 from tocsin.receiver.app import PAGERDUTY_PATH, SLACK_PATH, create_app
 from tocsin.receiver.board import Board
-from tocsin.receiver.clock import Clock, utc_now_us
 from tocsin.receiver.errors import ReceiverStartError
 
 __all__ = ["Receiver"]
@@ -40,7 +40,7 @@ class Receiver:
         token: str | None = None,
         slack_token: str | None = None,
         pagerduty_routing_key: str | None = None,
-        clock: Clock = utc_now_us,
+        clock: Clock = system_clock,
     ) -> None:
         self.token = token or secrets.token_urlsafe(24)
         self.board = Board(clock)
