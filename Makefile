@@ -1,0 +1,69 @@
+# `make demo` rings once; `make test` runs the fast suite. Both set up what they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format test-browser test-demo test-kafka test-vllm lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.runtime ## ring once: a bad model version, a page, a rollback (about 3 minutes)
+	$(BIN)/tocsin demo
+
+up: $(VENV)/.runtime ## run the embedded stack until Ctrl-C
+	$(BIN)/tocsin up
+
+test: $(VENV)/.dev ## the fast suite, under 5 minutes
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## style, types, and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-browser: $(VENV)/.dev ## the pages in headless Chromium (packages chromium, chromium-driver)
+	$(BIN)/python -m pytest -m browser
+
+test-demo: $(VENV)/.dev ## the whole demo, and what it left in the store
+	$(BIN)/python -m pytest -m demo
+
+test-kafka: $(VENV)/.dev ## against real Apache Kafka (Java 17 and Maven)
+	$(BIN)/python -m pytest -m kafka
+
+test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; builds .vllm-venv)
+	bash tests/support/vllm/setup.sh
+	$(BIN)/python -m pytest -m vllm -s
+
+lock: ## pin what pyproject.toml allows (needs uv)
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was built; data in .tocsin stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Tocsin needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "No venv module: on Debian, apt install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing (once; a few hundred megabytes)"
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
