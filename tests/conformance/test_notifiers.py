@@ -1,0 +1,568 @@
+"""One suite for every notifier, against a real HTTP server that answers as the receivers do."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+import uvicorn
+from pydantic import SecretStr
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from alerting.delivery import TryAgain, next_attempt
+from alerting.errors import AlertingError, NotifyError, NotifyRefused, NotifyRetryable
+from alerting.intent import LadderNote, NotificationIntent, NotifyEvent, PlannedStep
+from alerting.notifiers import Notifier, Receipt, build_notifiers
+from alerting.notifiers.pagerduty import PagerDutyNotifier
+from alerting.notifiers.slack import SlackNotifier
+from alerting.notifiers.stdout import StdoutNotifier
+from schemas.alert import AlertPhase, Severity
+from schemas.settings import NotifySettings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "xoxb-very-secret"
+KEY = "0123456789abcdef0123456789abcdef"
+EPOCH_US = 1_700_000_000_000_000
+
+# Written from PagerDuty's published description of Events API v2 (OpenAPI, /v2/enqueue).
+PAGERDUTY_EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["routing_key", "event_action", "dedup_key", "payload"],
+    "additionalProperties": False,
+    "properties": {
+        "routing_key": {"type": "string", "minLength": 32, "maxLength": 32},
+        "event_action": {"enum": ["trigger", "acknowledge", "resolve"]},
+        "dedup_key": {"type": "string", "minLength": 1, "maxLength": 255},
+        "client": {"type": "string"},
+        "client_url": {"type": "string", "pattern": "^https?://"},
+        "links": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["href"],
+                "additionalProperties": False,
+                "properties": {
+                    "href": {"type": "string", "pattern": "^https?://"},
+                    "text": {"type": "string"},
+                },
+            },
+        },
+        "payload": {
+            "type": "object",
+            "required": ["summary", "severity", "source"],
+            "additionalProperties": False,
+            "properties": {
+                "summary": {"type": "string", "minLength": 1, "maxLength": 1024},
+                "severity": {"enum": ["critical", "error", "warning", "info"]},
+                "source": {"type": "string", "minLength": 1},
+                "timestamp": {
+                    "type": "string",
+                    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$",
+                },
+                "component": {"type": "string"},
+                "group": {"type": "string"},
+                "class": {"type": "string"},
+                "custom_details": {"type": "object"},
+            },
+        },
+    },
+}
+
+
+@dataclass
+class World:
+    """The receivers' side: what they got, what they show, and what they answer next."""
+
+    url: str = ""
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    faults: list[Response | None] = field(default_factory=list)
+    messages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    incidents: dict[str, str] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def fault(self) -> Response | None:
+        """Return the next wrong answer; one that is None is not given before the test is over."""
+        if not self.faults:
+            return None
+        fault = self.faults.pop(0)
+        if fault is None:
+            await self.over.wait()
+        return fault
+
+    async def slack(self, request: Request) -> Response:
+        method = request.path_params["method"]
+        body = await request.json()
+        self.calls.append((method, body))
+        if (answer := await self.fault()) is not None:
+            return answer
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return JSONResponse({"ok": False, "error": "invalid_auth"})
+        if (problem := slack_problem(body)) is not None:
+            return JSONResponse({"ok": False, "error": problem})
+        if method == "chat.postMessage":
+            ts = f"{1_700_000_000 + len(self.messages)}.000100"
+            self.messages[ts] = body
+            return JSONResponse({"ok": True, "channel": "C1", "ts": ts})
+        if body["ts"] not in self.messages:
+            return JSONResponse({"ok": False, "error": "message_not_found"})
+        self.messages[body["ts"]] = body
+        return JSONResponse({"ok": True, "channel": body["channel"], "ts": body["ts"]})
+
+    async def pagerduty(self, request: Request) -> Response:
+        raw = await request.body()
+        assert len(raw) <= 512 * 1024
+        body = json.loads(raw)
+        self.calls.append((body.get("event_action"), body))
+        if (answer := await self.fault()) is not None:
+            return answer
+        if body.get("routing_key") != KEY:
+            return JSONResponse({"status": "invalid event", "errors": ["Invalid key"]}, 400)
+        jsonschema.validate(body, PAGERDUTY_EVENT)
+        key, action = body["dedup_key"], body["event_action"]
+        if action == "trigger" and self.incidents.get(key) != "triggered":
+            self.opened.append(key)
+        self.incidents[key] = {"trigger": "triggered", "resolve": "resolved"}[action]
+        return JSONResponse(
+            {"status": "success", "message": "Event processed", "dedup_key": key}, 202
+        )
+
+    def roots(self) -> list[dict[str, Any]]:
+        return [message for message in self.messages.values() if "thread_ts" not in message]
+
+    def replies(self) -> list[dict[str, Any]]:
+        return [message for message in self.messages.values() if "thread_ts" in message]
+
+
+def slack_problem(body: dict[str, Any]) -> str | None:
+    """Return Slack's error code for a message beyond its limits; None when it would be taken."""
+    if not body.get("text"):
+        return "no_text"
+    if len(body["text"]) > 40_000:
+        return "msg_too_long"
+    blocks = body.get("blocks", [])
+    if len(blocks) > 50:
+        return "invalid_blocks"
+    for block in blocks:
+        kind = block["type"]
+        if kind == "header" and not (
+            block["text"]["type"] == "plain_text" and 0 < len(block["text"]["text"]) <= 150
+        ):
+            return "invalid_blocks"
+        if kind == "section":
+            texts = [block["text"]["text"]] if "text" in block else []
+            fields = [item["text"] for item in block.get("fields", [])]
+            if not texts and not fields:
+                return "invalid_blocks"
+            if any(not 0 < len(text) <= 3_000 for text in texts):
+                return "invalid_blocks"
+            if len(fields) > 10 or any(not 0 < len(text) <= 2_000 for text in fields):
+                return "invalid_blocks"
+        if kind == "context" and not 0 < len(block["elements"]) <= 10:
+            return "invalid_blocks"
+    return None
+
+
+class Front:
+    """The server's routes; each test puts its own world behind them."""
+
+    world: World
+
+    async def slack(self, request: Request) -> Response:
+        return await self.world.slack(request)
+
+    async def pagerduty(self, request: Request) -> Response:
+        return await self.world.pagerduty(request)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def front() -> AsyncIterator[tuple[Front, str]]:
+    front = Front()
+    app = Starlette(
+        routes=[
+            Route("/api/{method}", front.slack, methods=["POST"]),
+            Route("/v2/enqueue", front.pagerduty, methods=["POST"]),
+        ]
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield front, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await task
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(front: tuple[Front, str]) -> AsyncIterator[World]:
+    front[0].world = World(url=front[1])
+    yield front[0].world
+    front[0].world.over.set()
+
+
+def slack(url: str, secret: str = TOKEN, timeout_s: float = 5) -> Notifier:
+    return SlackNotifier(SecretStr(secret), "#alerts", base_url=f"{url}/api/", timeout_s=timeout_s)
+
+
+def pagerduty(url: str, secret: str = KEY, timeout_s: float = 5) -> Notifier:
+    return PagerDutyNotifier(
+        SecretStr(secret), base_url=url, timeout_s=timeout_s, dashboard_url="https://graf.example"
+    )
+
+
+def stdout(url: str, secret: str = "", timeout_s: float = 5) -> Notifier:
+    return StdoutNotifier(Console(file=io.StringIO(), width=100))
+
+
+REMOTE = {"slack": (slack, TOKEN), "pagerduty": (pagerduty, KEY)}
+ALL = {"slack": slack, "pagerduty": pagerduty, "stdout": stdout}
+
+
+@pytest_asyncio.fixture(params=sorted(ALL), loop_scope="module")
+async def any_notifier(request: pytest.FixtureRequest, world: World) -> AsyncIterator[Notifier]:
+    notifier = ALL[request.param](world.url)
+    yield notifier
+    await notifier.aclose()
+
+
+@pytest_asyncio.fixture(params=sorted(REMOTE), loop_scope="module")
+async def remote(request: pytest.FixtureRequest, world: World) -> AsyncIterator[Notifier]:
+    notifier = REMOTE[request.param][0](world.url)
+    yield notifier
+    await notifier.aclose()
+
+
+def intent_of(
+    revision: int = 1,
+    event: NotifyEvent = NotifyEvent.TRIGGER,
+    incident: str = "f0-1",
+    **changes: Any,
+) -> NotificationIntent:
+    data: dict[str, Any] = {
+        "schema_version": 1,
+        "incident_id": incident,
+        "fingerprint": "f0",
+        "dedup_key": f"tocsin-{incident}",
+        "revision": revision,
+        "event": event,
+        "loud": event is not NotifyEvent.RESOLVE,
+        "severity": Severity.ERROR,
+        "phase": AlertPhase.FIRING,
+        "rule": "error-rate",
+        "title": "llama v2: 30.0% of requests fail",
+        "description": "30 % of 500 requests failed & <b>more</b>",
+        "news": (f"news {revision}",),
+        "advice": "Check the provider.",
+        "labels": {"provider": "vllm", "model": "llama", "model_version": "v2"},
+        "signal": "error_rate",
+        "unit": "ratio",
+        "value": 0.3,
+        "samples": 500,
+        "threshold": "> 1.00%",
+        "over_s": 300.0,
+        "firing_since_us": EPOCH_US,
+        "at_us": EPOCH_US + revision * 10_000_000,
+        "history": (LadderNote(at_us=EPOCH_US, text="fired"),),
+        "plan": (PlannedStep(at_us=EPOCH_US + 60_000_000, text="rollback (act: rollback)"),),
+        "sql": "SELECT 1 FROM requests WHERE a < 2 AND b > 3 AND c = '&'",
+        "runbook": "https://runbooks.example/errors?a=1&b=2",
+    }
+    return NotificationIntent(**{**data, **changes})
+
+
+async def story(notifier: Notifier, incident: str = "f0-1") -> Receipt:
+    """Send one incident from its beginning to its end, the receipt through JSON each time."""
+    receipt: Receipt | None = None
+    events = [NotifyEvent.TRIGGER, NotifyEvent.UPDATE, NotifyEvent.UPDATE, NotifyEvent.RESOLVE]
+    for revision, event in enumerate(events, 1):
+        receipt = json.loads(
+            json.dumps(await notifier.send(intent_of(revision, event, incident), receipt))
+        )
+    assert receipt is not None
+    return receipt
+
+
+async def test_every_notifier_tells_a_whole_incident(any_notifier: Notifier) -> None:
+    receipt = await story(any_notifier)
+    assert receipt["revision"] == 4
+    assert any_notifier.name in ALL
+
+
+async def test_what_was_delivered_is_not_delivered_again(
+    any_notifier: Notifier, world: World
+) -> None:
+    receipt = await any_notifier.send(intent_of(3), None)
+    calls = len(world.calls)
+    assert await any_notifier.send(intent_of(3), receipt) == receipt
+    assert await any_notifier.send(intent_of(2, NotifyEvent.UPDATE), receipt) == receipt
+    assert len(world.calls) == calls
+
+
+async def test_slack_shows_one_message_an_incident_with_its_thread(world: World) -> None:
+    notifier = slack(world.url)
+    await story(notifier)
+    await story(notifier, "f0-2")
+    assert len(world.roots()) == 2
+    methods = [method for method, _ in world.calls[:7]]
+    assert methods == ["chat.postMessage"] + ["chat.update", "chat.postMessage"] * 3
+    root = next(iter(world.messages.values()))
+    assert root["blocks"][0]["text"]["text"].startswith(":white_check_mark: RESOLVED")
+    assert all(reply["thread_ts"] in world.messages for reply in world.replies())
+    assert [reply["reply_broadcast"] for reply in world.replies()[:3]] == [True, True, False]
+    assert "news 2" in world.replies()[0]["text"]
+
+
+async def test_slack_posts_anew_when_its_message_was_deleted(world: World) -> None:
+    notifier = slack(world.url)
+    receipt = await notifier.send(intent_of(1), None)
+    world.messages.clear()
+    receipt = await notifier.send(intent_of(2, NotifyEvent.UPDATE), receipt)
+    assert len(world.roots()) == 1
+    assert receipt["ts"] in world.messages
+
+
+async def test_slack_escapes_what_mrkdwn_would_read(world: World) -> None:
+    labels = {"model": "<!channel> & <https://evil.example|x>"}
+    await slack(world.url).send(intent_of(labels=labels, news=("<!here>",)), None)
+    text = json.dumps(world.roots()[0]["blocks"])
+    assert "<!channel>" not in text
+    assert "<https://evil" not in text
+    assert "&lt;!channel&gt; &amp; " in text
+    assert "30 % of 500 requests failed &amp; &lt;b&gt;more" in text
+    assert "<https://runbooks.example/errors?a=1&amp;b=2|Runbook>" in text
+
+
+async def test_pagerduty_triggers_and_resolves_under_one_key(world: World) -> None:
+    await story(pagerduty(world.url))
+    assert [action for action, _ in world.calls] == ["trigger"] * 3 + ["resolve"]
+    assert len({body["dedup_key"] for _, body in world.calls}) == 1
+    assert world.opened == ["tocsin-f0-1"]
+    assert world.incidents == {"tocsin-f0-1": "resolved"}
+    first = world.calls[0][1]
+    assert first["payload"]["severity"] == "error"
+    assert first["payload"]["custom_details"]["sql"].startswith("SELECT 1")
+    assert {link["text"] for link in first["links"]} == {"Runbook", "Dashboard"}
+
+
+async def test_pagerduty_is_not_woken_for_information(world: World) -> None:
+    notifier = pagerduty(world.url)
+    receipt = await notifier.send(intent_of(1, severity=Severity.INFO), None)
+    receipt = await notifier.send(
+        intent_of(2, NotifyEvent.RESOLVE, severity=Severity.INFO), receipt
+    )
+    assert world.calls == []
+    receipt = await notifier.send(intent_of(3, severity=Severity.CRITICAL), receipt)
+    await notifier.send(intent_of(4, NotifyEvent.RESOLVE, severity=Severity.INFO), receipt)
+    assert [action for action, _ in world.calls] == ["trigger", "resolve"]
+
+
+async def test_the_page_on_standard_output_says_it_all() -> None:
+    out = io.StringIO()
+    notifier = StdoutNotifier(Console(file=out, width=120))
+    await story(notifier)
+    text = out.getvalue()
+    for expected in ("ERROR: llama v2", "30.00% (alert > 1.00%)", "do: Check the provider.",
+                     "SELECT 1 FROM requests", "news 2", "RESOLVED: llama v2", "f0-1"):  # fmt: skip
+        assert expected in text
+    assert text.count("SELECT 1") == 2  # whole pages at its beginning and its end
+
+
+ABSURD = "<&'\"\\\n" + "x" * 30_000
+
+
+async def test_absurdly_long_texts_stay_within_every_limit(remote: Notifier, world: World) -> None:
+    huge: dict[str, Any] = {
+        "title": ABSURD,
+        "description": ABSURD,
+        "advice": ABSURD,
+        "news": (ABSURD,) * 50,
+        "labels": {f"label{number}{'y' * 500}": ABSURD for number in range(60)},
+        "history": tuple(LadderNote(at_us=EPOCH_US, text=ABSURD) for _ in range(40)),
+        "plan": tuple(PlannedStep(at_us=EPOCH_US, text=ABSURD) for _ in range(40)),
+        "sql": ABSURD,
+        "runbook": "https://runbooks.example/" + "r" * 400,
+    }
+    receipt = await remote.send(intent_of(1, incident="i" * 240, **huge), None)
+    await remote.send(intent_of(2, NotifyEvent.RESOLVE, incident="i" * 240, **huge), receipt)
+    assert world.calls
+
+
+async def test_empty_labels_and_unknown_values_are_shown(remote: Notifier, world: World) -> None:
+    empty = intent_of(labels={"model": "", "feature": ""}, value=None, samples=0, news=())
+    await remote.send(empty, None)
+    assert "unknown" in json.dumps(world.calls[0][1])
+
+
+def answers() -> dict[str, tuple[Response, float | None]]:
+    return {
+        "429": (JSONResponse({"ok": False, "error": "ratelimited"}, 429, {"Retry-After": "7"}), 7),
+        "429 bare": (PlainTextResponse("slow down", 429), None),
+        "429 date": (
+            PlainTextResponse("", 429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+            None,
+        ),
+        "500": (JSONResponse({"status": "error", "message": "oops"}, 500), None),
+        "502 page": (Response("<html>bad gateway</html>", 502, media_type="text/html"), None),
+        "503": (PlainTextResponse("unavailable", 503, {"Retry-After": "2"}), 2),
+        "503 torn": (Response('{"ok": fal', 503, media_type="application/json"), None),
+    }
+
+
+@pytest.mark.parametrize("answer", answers())
+async def test_passing_faults_are_retryable_and_the_retry_completes_one_incident(
+    remote: Notifier, world: World, answer: str
+) -> None:
+    response, wait_s = answers()[answer]
+    world.faults = [response]
+    with pytest.raises(NotifyRetryable) as caught:
+        await remote.send(intent_of(1), None)
+    assert caught.value.retry_after_s == wait_s
+    following = next_attempt(1, caught.value, 0, "k")
+    assert isinstance(following, TryAgain)
+    assert following.at_us >= (wait_s or 0) * 1e6
+    assert len(world.calls) == 1  # nothing retries behind our back
+    await story(remote)
+    assert len(world.roots()) + len(world.opened) == 1
+
+
+@pytest.mark.parametrize("answer", ["429", "500"])
+async def test_a_fault_in_the_middle_repeats_no_incident(
+    remote: Notifier, world: World, answer: str
+) -> None:
+    receipt = await remote.send(intent_of(1), None)
+    world.faults = [answers()[answer][0]]
+    with pytest.raises(NotifyRetryable):
+        await remote.send(intent_of(2, NotifyEvent.UPDATE), receipt)
+    await remote.send(intent_of(2, NotifyEvent.UPDATE), receipt)
+    assert len(world.roots()) + len(world.opened) == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        JSONResponse({"ok": False, "error": "channel_not_found", "status": "invalid event"}, 400),
+        PlainTextResponse("forbidden", 403),
+    ],
+)
+async def test_refusals_are_final(remote: Notifier, world: World, response: Response) -> None:
+    world.faults = [response]
+    with pytest.raises(NotifyRefused):
+        await remote.send(intent_of(1), None)
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+async def test_a_wrong_secret_is_refused_and_told_to_nobody(name: str, world: World) -> None:
+    notifier = REMOTE[name][0](world.url, "wrong-" + "secret" * 5)
+    with pytest.raises(NotifyRefused) as caught:
+        await notifier.send(intent_of(1), None)
+    assert "secretsecret" not in str(caught.value)
+    await notifier.aclose()
+
+
+@pytest.mark.parametrize("code", ["internal_error", "service_unavailable", "ratelimited"])
+async def test_slack_faults_within_a_200_are_told_apart(world: World, code: str) -> None:
+    world.faults = [JSONResponse({"ok": False, "error": code})]
+    with pytest.raises(NotifyRetryable):
+        await slack(world.url).send(intent_of(1), None)
+    world.faults = [JSONResponse({"ok": False, "error": "is_archived"})]
+    with pytest.raises(NotifyRefused):
+        await slack(world.url).send(intent_of(1), None)
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+async def test_a_dead_receiver_is_retryable(name: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    notifier = REMOTE[name][0](f"http://127.0.0.1:{port}")
+    with pytest.raises(NotifyRetryable):
+        await notifier.send(intent_of(1), None)
+    await notifier.aclose()
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+async def test_a_slow_receiver_is_given_up_in_time_and_retryable(name: str, world: World) -> None:
+    world.faults = [None]
+    notifier = REMOTE[name][0](world.url, REMOTE[name][1], 1)
+    with pytest.raises(NotifyRetryable):
+        await asyncio.wait_for(notifier.send(intent_of(1), None), 10)
+    await notifier.aclose()
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+async def test_a_connection_that_breaks_is_retryable(name: str) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        notifier = REMOTE[name][0](f"http://127.0.0.1:{port}")
+        with pytest.raises(NotifyRetryable):
+            await notifier.send(intent_of(1), None)
+        await notifier.aclose()
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    names = [None, "slack_sdk", "slack_sdk.web.async_base_client", "httpx", "httpcore", "aiohttp"]
+    for name in names:
+        caplog.set_level(logging.DEBUG, logger=name)
+    return caplog
+
+
+async def test_secrets_never_reach_logs_or_errors(
+    remote: Notifier, world: World, everything_logged: pytest.LogCaptureFixture
+) -> None:
+    await story(remote)
+    said = []
+    for response in (
+        JSONResponse({"status": "bad", "errors": [KEY, TOKEN], "error": TOKEN}, 400),
+        PlainTextResponse(f"{KEY} {TOKEN}", 503),
+    ):
+        world.faults = [response]
+        with pytest.raises(NotifyError) as caught:
+            await remote.send(intent_of(9, incident="f9"), None)
+        said.append(f"{caught.value!r} {caught.value.__cause__!r}")
+    secret = REMOTE[remote.name][1]
+    for text in (*said, repr(remote), repr(vars(remote).get("_token")),
+                 repr(vars(remote).get("_routing_key"))):  # fmt: skip
+        assert secret not in text
+    # The receiver's own echo is what the transport's debug log may show; our requests are not.
+    ours = [
+        record.getMessage()
+        for record in everything_logged.records
+        if "Received the following response" not in record.getMessage()
+    ]
+    assert ours
+    assert secret not in "\n".join(ours)
+
+
+async def test_the_settings_decide_who_is_told() -> None:
+    secret = SecretStr("s")
+    names = [n.name for n in build_notifiers(NotifySettings())]
+    assert names == ["stdout"]
+    full = NotifySettings(
+        stdout=False, slack_token=secret, slack_channel="#a", pagerduty_routing_key=secret
+    )
+    assert [n.name for n in build_notifiers(full)] == ["slack", "pagerduty"]
+    with pytest.raises(AlertingError, match="slack_channel"):
+        build_notifiers(NotifySettings(slack_token=secret))
