@@ -118,6 +118,7 @@ class History:
         self.first_us: int | None = None
         self._lanes: dict[tuple[int, Group], Lane] = {}
         self._ends: dict[int, dict[Group, _Held]] = {}
+        self._stripped_us = 0
 
     def lane(self, over_s: float, by: Group, sketches: Collection[str] = ()) -> Lane:
         """Return the lane of this lookback and these labels; all are made before the first add."""
@@ -180,9 +181,17 @@ class History:
 
     def _forget(self, ends: list[int]) -> None:
         longest = self.longest_us
+        sketched = max((lane.over_us for lane in self._lanes.values() if lane.sketches), default=0)
         for end in ends:
             if end <= self.now_us - longest:
                 del self._ends[end]
+            elif self._stripped_us < end <= self.now_us - sketched:
+                # Counts are a few bytes, sketches a kilobyte: keep them no longer than needed.
+                self._ends[end] = {
+                    key: replace(held, window=replace(held.window, sketches={}))
+                    for key, held in self._ends[end].items()
+                }
+        self._stripped_us = self.now_us - sketched
         for lane in self._lanes.values():
             limit = lane.low_us - longest
             for group in [g for g, t in lane.groups.items() if t.last_end_us <= limit]:
