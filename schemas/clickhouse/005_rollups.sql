@@ -1,7 +1,8 @@
--- Rollups, kept up by materialized views at each insert. Counts, sums and sketches are mergeable:
--- read them with sum(...) and quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(...) and GROUP BY.
--- Unknown is not zero: a sum is NULL when nothing in it was known, the *_unknown columns count what
--- is missing, and a percentile without samples is nan (its *_samples are 0).
+-- Rollups, kept up by materialized views at each insert, read through the views at the end. Unknown
+-- is not zero: a sum is NULL when nothing in it was known, a percentile is NULL without samples, and
+-- the *_unknown columns count what is missing.
+-- The sketches hold microseconds: quantilesDD is within its 1 % for values from 1 upwards, but up to
+-- 3 % too high below 1, where seconds would lie (docs/adr/0003).
 CREATE TABLE IF NOT EXISTS performance_1m
 (
     time                DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
@@ -24,9 +25,9 @@ CREATE TABLE IF NOT EXISTS performance_1m
     ttft_samples        SimpleAggregateFunction(sum, UInt64),
     e2e_samples         SimpleAggregateFunction(sum, UInt64),
     tpot_samples        SimpleAggregateFunction(sum, UInt64),
-    ttft_s              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64)),
-    e2e_s               AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64),
-    tpot_s              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64))
+    ttft_us             AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64)),
+    e2e_us              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64),
+    tpot_us             AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64))
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
@@ -56,9 +57,9 @@ CREATE TABLE IF NOT EXISTS performance_1h
     ttft_samples        SimpleAggregateFunction(sum, UInt64),
     e2e_samples         SimpleAggregateFunction(sum, UInt64),
     tpot_samples        SimpleAggregateFunction(sum, UInt64),
-    ttft_s              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64)),
-    e2e_s               AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64),
-    tpot_s              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64))
+    ttft_us             AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64)),
+    e2e_us              AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64),
+    tpot_us             AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Nullable(Float64))
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
@@ -109,9 +110,9 @@ SELECT
     count(r.ttft_s) AS ttft_samples,
     count(r.e2e_s) AS e2e_samples,
     count(r.tpot_s) AS tpot_samples,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.ttft_s) AS ttft_s,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.e2e_s) AS e2e_s,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.tpot_s) AS tpot_s
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.ttft_s * 1e6) AS ttft_us,
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.e2e_s * 1e6) AS e2e_us,
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.tpot_s * 1e6) AS tpot_us
 FROM requests AS r
 GROUP BY time, provider, model, model_version, route, feature;
 
@@ -138,9 +139,9 @@ SELECT
     count(r.ttft_s) AS ttft_samples,
     count(r.e2e_s) AS e2e_samples,
     count(r.tpot_s) AS tpot_samples,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.ttft_s) AS ttft_s,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.e2e_s) AS e2e_s,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.tpot_s) AS tpot_s
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.ttft_s * 1e6) AS ttft_us,
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.e2e_s * 1e6) AS e2e_us,
+    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.tpot_s * 1e6) AS tpot_us
 FROM requests AS r
 GROUP BY time, provider, model, model_version, route, feature;
 
@@ -160,3 +161,83 @@ SELECT
         AS price_unknown
 FROM requests AS r
 GROUP BY time, provider, model, feature, user_id;
+
+CREATE VIEW IF NOT EXISTS performance_by_minute AS
+SELECT
+    p.time AS time,
+    p.provider AS provider,
+    p.model AS model,
+    p.model_version AS model_version,
+    p.route AS route,
+    p.feature AS feature,
+    sum(p.requests) AS requests,
+    sum(p.errors) AS errors,
+    sum(p.rejected) AS rejected,
+    sum(p.aborted) AS aborted,
+    sum(p.input_tokens) AS input_tokens,
+    sum(p.cached_input_tokens) AS cached_input_tokens,
+    sum(p.output_tokens) AS output_tokens,
+    sum(p.tokens_unknown) AS tokens_unknown,
+    sum(p.cost_usd) AS cost_usd,
+    sum(p.cost_unknown) AS cost_unknown,
+    sum(p.price_unknown) AS price_unknown,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[1] / 1e6) AS ttft_p50_s,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[2] / 1e6) AS ttft_p95_s,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[3] / 1e6) AS ttft_p99_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[1] / 1e6) AS e2e_p50_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[2] / 1e6) AS e2e_p95_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[3] / 1e6) AS e2e_p99_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[1] / 1e6) AS tpot_p50_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[2] / 1e6) AS tpot_p95_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[3] / 1e6) AS tpot_p99_s
+FROM performance_1m AS p
+GROUP BY time, provider, model, model_version, route, feature;
+
+CREATE VIEW IF NOT EXISTS performance_by_hour AS
+SELECT
+    p.time AS time,
+    p.provider AS provider,
+    p.model AS model,
+    p.model_version AS model_version,
+    p.route AS route,
+    p.feature AS feature,
+    sum(p.requests) AS requests,
+    sum(p.errors) AS errors,
+    sum(p.rejected) AS rejected,
+    sum(p.aborted) AS aborted,
+    sum(p.input_tokens) AS input_tokens,
+    sum(p.cached_input_tokens) AS cached_input_tokens,
+    sum(p.output_tokens) AS output_tokens,
+    sum(p.tokens_unknown) AS tokens_unknown,
+    sum(p.cost_usd) AS cost_usd,
+    sum(p.cost_unknown) AS cost_unknown,
+    sum(p.price_unknown) AS price_unknown,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[1] / 1e6) AS ttft_p50_s,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[2] / 1e6) AS ttft_p95_s,
+    if(sum(p.ttft_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.ttft_us)[3] / 1e6) AS ttft_p99_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[1] / 1e6) AS e2e_p50_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[2] / 1e6) AS e2e_p95_s,
+    if(sum(p.e2e_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.e2e_us)[3] / 1e6) AS e2e_p99_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[1] / 1e6) AS tpot_p50_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[2] / 1e6) AS tpot_p95_s,
+    if(sum(p.tpot_samples) = 0, NULL,
+        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(p.tpot_us)[3] / 1e6) AS tpot_p99_s
+FROM performance_1h AS p
+GROUP BY time, provider, model, model_version, route, feature;

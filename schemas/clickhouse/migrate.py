@@ -15,7 +15,7 @@ from typing import Final
 import clickhouse_connect
 import structlog
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from schemas.clickhouse.claim import claimed
 from schemas.clickhouse.migration import Applied, Migration, load_migrations, pending
@@ -117,10 +117,9 @@ def _connected(settings: ClickHouseSettings, database: str | None = None) -> Ite
     except DatabaseError as error:
         if error.code == _UNKNOWN_DATABASE:
             raise
-        raise MigrationError(f"the store refused us: {error}") from error
-    except ClickHouseError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise MigrationError(f"the store at {where} cannot be reached: {error}") from error
+        where = f"the store at {settings.host}:{settings.port}"
+        trouble = "cannot be reached" if error.code is None else "refused us"
+        raise MigrationError(f"{where} {trouble}: {error}") from error
     try:
         yield client
     finally:

@@ -40,7 +40,8 @@ def test_a_hole_is_refused() -> None:
 
 def test_files_are_cut_into_statements_and_comments_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "001_a.sql").write_text(
-        "-- first;\nCREATE TABLE a\n(\n    x Int8 -- one; two\n);\n\n  -- then;\nSELECT ';x',\n 2;\n"
+        "-- first;\nCREATE TABLE a\n(\n    x Int8 -- one; two\n);\n\n"
+        "  -- then;\nSELECT ';x',\n 2;\n"
     )
     (tmp_path / "notes.txt").write_text("not SQL")
     (only,) = load_migrations(tmp_path)
