@@ -64,7 +64,7 @@ def expected(
     for item, cost in zip(events, costs, strict=True):
         start = item.end_time_us // SIZE * SIZE
         groups[start, item.model, item.route.value, item.feature or ""].append((item, cost))
-    partials = {}
+    partials: dict[tuple[object, ...], WindowPartial] = {}
     for key, rows in groups.items():
         sketches = {}
         for name in ("ttft_s", "e2e_s", "tpot_s", "input_tokens", "output_tokens"):
