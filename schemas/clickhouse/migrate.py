@@ -67,12 +67,7 @@ def migrate(
                 for number, statement in enumerate(migration.statements, 1):
                     claim.beat()
                     _apply(client, migration, number, statement)
-                client.insert(
-                    TABLE,
-                    [[migration.version, migration.name, migration.checksum]],
-                    column_names=["version", "name", "checksum"],
-                    settings={"async_insert": 0},
-                )
+                _record(client, migration)
                 log.info("migration_applied", migration=migration.label)
                 done.append(migration.label)
         return tuple(done)
@@ -132,6 +127,20 @@ def _applied(client: Client) -> Mapping[int, Applied]:
         version: Applied(name, checksum.decode() if isinstance(checksum, bytes) else checksum)
         for version, name, checksum in rows
     }
+
+
+def _record(client: Client, migration: Migration) -> None:
+    # Not client.insert, whose first use imports pandas where that is installed: a second or more.
+    client.command(
+        f"INSERT INTO {TABLE} (version, name, checksum)"  # noqa: S608
+        " VALUES ({version:UInt32}, {name:String}, {checksum:String})",
+        parameters={
+            "version": migration.version,
+            "name": migration.name,
+            "checksum": migration.checksum,
+        },
+        settings={"async_insert": 0},
+    )
 
 
 def _apply(client: Client, migration: Migration, number: int, statement: str) -> None:

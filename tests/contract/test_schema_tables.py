@@ -347,3 +347,32 @@ def test_a_user_is_erased_everywhere(filled: Client) -> None:
     # The projection has been made anew with what is left.
     held = "SELECT max(kafka_offset) FROM requests WHERE kafka_log = 'log'"
     assert rows(filled, held) == [(1999,)]
+
+
+def test_texts_and_rows_go_when_their_time_is_over(filled: Client) -> None:
+    rng, now = random.Random(4), dt.datetime.now(dt.UTC)
+    for number, days in enumerate((1, 100, 200)):
+        at = now - dt.timedelta(days=days)
+        row = event(
+            9100 + number,
+            rng,
+            model="old",
+            kafka_log="3",
+            start_time=at,
+            end_time=at,
+            prompt_redacted=f"{days} days",
+        )
+        put(filled, [row], f"old-{days}")
+    filled.command("OPTIMIZE TABLE requests FINAL")
+    query = "SELECT prompt_redacted FROM requests WHERE model = 'old' ORDER BY end_time DESC"
+    assert rows(filled, query) == [("1 days",), (None,)]
+
+
+def test_a_correction_replaces_its_window(filled: Client) -> None:
+    start = dt.datetime(2026, 11, 24, 1, tzinfo=dt.UTC)
+    columns = ["window_start", "window_end", "model", "labels", "revision", "requests"]
+    for revision, requests in [(0, 10), (1, 12), (0, 10)]:
+        end = start + dt.timedelta(seconds=10)
+        row = [start, end, "m", {"plan": "pro"}, revision, requests]
+        filled.insert("windows", [row], column_names=columns)
+    assert rows(filled, "SELECT revision, requests FROM windows FINAL") == [(1, 12)]
