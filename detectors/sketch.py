@@ -8,42 +8,23 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.buckets import MIN_VALUE, Buckets, keys_of, middles_of, read_buckets
 from detectors.errors import SketchError
 from schemas.window import SketchState
 
-__all__ = ["DEFAULT_ALPHA", "MAX_VALUE", "MIN_VALUE", "DDSketch"]
+__all__ = ["DEFAULT_ALPHA", "DDSketch"]
 
 DEFAULT_ALPHA: Final = 0.005
-MIN_VALUE: Final = 1e-9
-MAX_VALUE: Final = 1e12
-
-_MAX_COUNT: Final = 2**53  # counts pass through float64 when buckets are summed
 _BUFFER: Final = 8_192
 _PART: Final = 16  # what a buffered array weighs at least, so that many tiny ones are bounded too
 
-_Buckets = tuple[NDArray[np.int64], NDArray[np.int64]]
-
 _NO_KEYS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
-
-
-@lru_cache(maxsize=16)
-def _log_gamma(alpha: float) -> float:
-    return 2 * math.atanh(alpha)  # = log((1 + alpha) / (1 - alpha)), without its rounding
-
-
-@lru_cache(maxsize=16)
-def _key_range(alpha: float) -> tuple[int, int]:
-    scale = _log_gamma(alpha)
-    # One more on each side: another machine's logarithm may round to the next bucket.
-    return math.floor(math.log(MIN_VALUE) / scale), math.ceil(math.log(MAX_VALUE) / scale) + 1
 
 
 class DDSketch:
@@ -88,7 +69,7 @@ class DDSketch:
         self._zeros = 0
         self._count = 0
         self._raw: list[NDArray[np.float64]] = []  # values not yet folded into the buckets
-        self._parts: list[_Buckets] = []  # likewise others' buckets
+        self._parts: list[Buckets] = []  # likewise others' buckets
         self._buffered = 0
 
     @property
@@ -137,7 +118,7 @@ class DDSketch:
                 other never gave are found out when the buckets are next read.
 
         """
-        if other._count > self._count or other.zeros > self.zeros:
+        if other._count > self._count or (other.zeros and other.zeros > self.zeros):
             raise SketchError("cannot subtract more values than the sketch holds")
         self._combine(other, -1)
 
@@ -172,17 +153,16 @@ class DDSketch:
         ranks = [min(int(q * self._count), self._count - 1) for q in levels]
         ends = np.cumsum(self._counts)
         places = np.searchsorted(ends, np.asarray(ranks) - self._zeros, side="right")
-        scale = _log_gamma(self._alpha)
+        middles = middles_of(np.append(self._keys, 0), self._alpha).tolist()
         return [
-            0.0 if rank < self._zeros else self._middle(int(self._keys[place]), scale)
-            for rank, place in zip(ranks, places, strict=True)
+            0.0 if rank < self._zeros else middles[place]
+            for rank, place in zip(ranks, places.tolist(), strict=True)
         ]
 
     def values_and_counts(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the buckets' representatives, ascending, and how many values each stands for."""
         self._fold()
-        gamma = math.exp(_log_gamma(self._alpha))
-        values = np.exp(self._keys * _log_gamma(self._alpha)) * (2 / (gamma + 1))
+        values = middles_of(self._keys, self._alpha)
         if not self._zeros:
             return values, self._counts.copy()
         return (
@@ -210,21 +190,9 @@ class DDSketch:
 
         """
         sketch = cls(state.alpha)
-        if len(state.keys) != len(state.counts):
-            raise SketchError("a sketch has one count for each key")
-        if min(state.counts, default=1) < 1:
-            raise SketchError("a sketch's counts are positive")
-        if (total := sum(state.counts) + state.zeros) > _MAX_COUNT:
-            raise SketchError(f"a sketch holds {_MAX_COUNT} values at most")
-        low, high = _key_range(state.alpha)
-        if state.keys:
-            if min(state.keys) < low or max(state.keys) > high:
-                raise SketchError(f"a sketch's keys lie between {low} and {high}")
-            sketch._keys = np.asarray(state.keys, np.int64)
-            sketch._counts = np.asarray(state.counts, np.int64)
-            if np.any(np.diff(sketch._keys) <= 0):
-                raise SketchError("a sketch's keys ascend")
-        sketch._zeros, sketch._count = state.zeros, total
+        sketch._keys, sketch._counts = read_buckets(state)
+        sketch._zeros = state.zeros
+        sketch._count = state.zeros + int(sketch._counts.sum())
         return sketch
 
     def __eq__(self, other: object) -> bool:
@@ -242,9 +210,6 @@ class DDSketch:
 
     def __repr__(self) -> str:
         return f"DDSketch(alpha={self._alpha}, count={self._count})"
-
-    def _middle(self, key: int, scale: float) -> float:
-        return 2 * math.exp(key * scale) / (math.exp(scale) + 1)
 
     def _combine(self, other: DDSketch, sign: int) -> None:
         if other._alpha != self._alpha:
@@ -271,8 +236,7 @@ class DDSketch:
             values = np.concatenate(self._raw)
             some = values[values >= MIN_VALUE]
             self._zeros += values.size - some.size
-            logs = np.log(np.minimum(some, MAX_VALUE)) / _log_gamma(self._alpha)
-            parts.append((np.ceil(logs).astype(np.int64), np.ones(some.size, np.int64)))
+            parts.append((keys_of(some, self._alpha), np.ones(some.size, np.int64)))
         self._raw.clear()
         self._parts.clear()
         self._buffered = 0
