@@ -17,8 +17,8 @@ __all__ = ["Answer", "error_class", "read_body", "read_piece", "read_tail"]
 Json = Mapping[str, Any]
 
 _HTTP_NAMES: Final = frozenset(status.name.lower() for status in HTTPStatus)
-# The keys of a chat delta under which generated output comes.
-_OUTPUT_KEYS: Final = ("content", "reasoning", "reasoning_content", "tool_calls", "refusal")
+# The keys of a chat delta, beside its content, under which generated output comes.
+_OUTPUT_KEYS: Final = ("reasoning", "reasoning_content", "tool_calls", "refusal")
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 
@@ -74,7 +74,7 @@ def read_piece(operation: Operation, data: bytes, answer: Answer) -> int | None:
     if not data.startswith(b"{"):
         return None
     piece = orjson.loads(data)
-    if _read_error(piece, answer):
+    if ("error" in piece or piece.get("type") == "error") and _read_error(piece, answer):
         return None
     reader = _PIECES.get(operation)
     return reader(piece, answer) if reader else None
@@ -151,6 +151,8 @@ def _model(data: Json, answer: Answer) -> None:
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        return value  # nearly always
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -181,17 +183,23 @@ def _chat_piece(data: Json, answer: Answer) -> int | None:
     produced: int | None = None
     for choice in _dicts(data.get("choices")):
         index = choice.get("index", 0)
-        _finish(answer, index, choice.get("finish_reason"))
+        if reason := choice.get("finish_reason"):
+            _finish(answer, index, reason)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             continue
+        content = delta.get("content")
         # A first piece may bring the role alone. An empty content without a role is a token whose
         # text is not complete yet.
-        carries = any(delta.get(key) for key in _OUTPUT_KEYS)
-        if carries or ("content" in delta and "role" not in delta):
+        if (
+            content
+            or ("role" not in delta and "content" in delta)
+            or any(delta.get(key) for key in _OUTPUT_KEYS)
+        ):
             produced = index if type(index) is int else 0
             answer.pieces += 1
-            answer.keep(delta.get("content"))
+            if not answer.truncated:
+                answer.keep(content)
     return produced
 
 

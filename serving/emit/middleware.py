@@ -84,11 +84,12 @@ class TocsinMiddleware:
 
         async def watched_send(message: Message) -> None:
             at = now()
-            try:
-                exchange.sending(message, at)
-                _tell_request_id(exchange, message)
-            except Exception as error:  # noqa: BLE001
-                contained("sending", error)
+            if not message.get("more_body"):  # the first and the last; a chunk between says nothing
+                try:
+                    exchange.sending(message, at)
+                    _tell_request_id(exchange, message)
+                except Exception as error:  # noqa: BLE001
+                    contained("sending", error)
             try:
                 await send(message)
             except OSError:
