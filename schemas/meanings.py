@@ -42,7 +42,7 @@ FIELD_MEANINGS: Final[dict[str, str]] = {
     "prefill_s": "Prefill, by the engine's own clock.",
     "decode_s": "Decode, by the engine's own clock.",
     "preemptions": "How often the engine put the request back for want of KV cache.",
-    "prompt_hash": "Keyed SHA-256 of the prompt, when `TOCSIN_EMIT__PROMPT_HASH` is on.",
+    "prompt_hash": "SHA-256 of the prompt (HMAC with a key), if `TOCSIN_EMIT__PROMPT_HASH` is on.",
     "prompt_redacted": "The prompt, redacted at the edge, when `TOCSIN_EMIT__CAPTURE_TEXT` is on.",
     "output_redacted": "The answer, redacted at the edge, when capture is on.",
 }

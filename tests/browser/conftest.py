@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from tests.browser.story import StoryClock
+from tests.support.story import StoryClock
 from tocsin.receiver import Receiver
 
 FLAGS = (

@@ -37,6 +37,7 @@ class SlackMessage:
     blocks: list[Any]
     attachments: list[Any]
     thread_ts: str | None
+    broadcast: bool
     username: str
     posted_at_us: int
     edited_at_us: int | None = None
@@ -100,6 +101,7 @@ class MessageStore:
             blocks=blocks,
             attachments=attachments,
             thread_ts=self._thread(channel, fields.get("thread_ts")),
+            broadcast=str(fields.get("reply_broadcast")).lower() in {"true", "1"},
             username=str(fields.get("username") or "Tocsin"),
             posted_at_us=now_us,
         )

@@ -99,6 +99,7 @@ function details(custom) {
 }
 
 function shown(value) {
+  if (Array.isArray(value)) return value.map(shown).join("\n");
   return typeof value === "string" ? value : JSON.stringify(value, null, 1);
 }
 

@@ -55,6 +55,7 @@ export class MessagePane {
       el("strong", {}, message.username),
       el("span", { class: "badge" }, "APP"),
       el("time", { datetime: iso(message.posted_at_us) }, clock(message.posted_at_us)),
+      message.broadcast ? el("span", { class: "badge" }, "ALSO IN THE CHANNEL") : null,
       message.edit_count > 0
         ? el(
             "span",
