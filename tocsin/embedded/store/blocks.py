@@ -8,13 +8,18 @@ The same blocks make up a MergeTree part's .bin files, which the tests read back
 from __future__ import annotations
 
 import struct
+import sys
 
 import lz4.block
-from backports import zstd
 from clickhouse_cityhash.cityhash import CityHash128  # type: ignore[import-untyped]
 
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import ErrorCode
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 __all__ = ["BlockDecoder", "BlockEncoder"]
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import brotli  # type: ignore[import-untyped]
 import lz4.frame
-from backports import zstd
 
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import ErrorCode
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 __all__ = ["Decoder", "Encoder", "choose_coding", "decoder", "encoder"]
 

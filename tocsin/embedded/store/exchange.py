@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import IO
 
-from tocsin.embedded.store.engine import (
-    Engine,
+from tocsin.embedded.store.connection import (
     EngineConnection,
     EngineInsert,
     EngineStream,
     Summary,
 )
+from tocsin.embedded.store.engine import Engine
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.query import ExternalTable, QueryRequest
 from tocsin.embedded.store.sessions import SessionRegistry

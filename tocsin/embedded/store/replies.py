@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 
-from tocsin.embedded.store.engine import Engine, Summary
+from tocsin.embedded.store.connection import Summary
+from tocsin.embedded.store.engine import Engine
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import http_status
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tocsin.embedded.store.engine import EngineConnection
+from tocsin.embedded.store.connection import EngineConnection
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.query import SessionRequest
 from tocsin.embedded.store.statuses import ErrorCode

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from tocsin.embedded.store.engine import EngineConnection
+from tocsin.embedded.store.connection import EngineConnection
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.query import SessionRequest
 from tocsin.embedded.store.sessions import SessionRegistry
