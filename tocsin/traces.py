@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import TocsinError
-from serving.fleet.load import Arrival
+from serving.fleet.users import Arrival
 
 __all__ = ["TraceError", "read_trace"]
 

@@ -1,0 +1,1 @@
+"""The demo: the whole loop, once, on real traffic shapes and on this machine alone."""
