@@ -158,13 +158,14 @@ async def test_an_unknown_value_is_a_gap_and_called_unknown(
     page: Chrome, receiver: Receiver
 ) -> None:
     values = [0.01, 0.02, None, 0.03, 0.04, None]
+    points = [
+        Point(signal=SignalName.ERROR_RATE, series="v2", at_us=n * 10**6, value=value)
+        for n, value in enumerate(values, start=1)
+    ]
+    wait_text(page, "#status", "live")
     async with ReceiverClient(receiver.url, receiver.token) as client:
-        await client.points(
-            [
-                Point(signal=SignalName.ERROR_RATE, series="v2", at_us=n * 10**6, value=value)
-                for n, value in enumerate(values, start=1)
-            ]
-        )
+        await client.points([points[0], *points[2:]])
+        await client.points([points[1], points[2]])  # late, and told again
     chart = "[data-signal='error_rate']"
     wait_text(page, f"{chart} .values", "unknown")
     label = "return document.querySelector(arguments[0] + ' svg[role=img]')?.ariaLabel"

@@ -1,8 +1,7 @@
-"""The points behind the live charts: a few signals by model version, the newest that fit."""
+"""The points behind the live charts: a few signals by series, the newest that fit."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -64,13 +63,13 @@ class PointBatch(BaseModel):
 
 
 class PointStore:
-    """The newest points of each (signal, series)."""
+    """The newest points of each (signal, series); one told again replaces the one before."""
 
     def __init__(self, points_a_series: int = 2_000, series: int = 100) -> None:
         self.points_a_series = points_a_series
         self.series = series
         self.dropped = 0
-        self._points: dict[tuple[SignalName, str], deque[Point]] = {}
+        self._points: dict[tuple[SignalName, str], dict[int, Point]] = {}
 
     def add(self, points: list[Point]) -> list[Point]:
         """Keep points; those of a series too many are dropped and counted. Return the kept."""
@@ -81,16 +80,21 @@ class PointStore:
                 if len(self._points) >= self.series:
                     self.dropped += 1
                     continue
-                self._points[key] = deque(maxlen=self.points_a_series)
-            self._points[key].append(point)
+                self._points[key] = {}
+            series = self._points[key]
+            series[point.at_us] = point
+            if len(series) > self.points_a_series:
+                del series[min(series)]
             kept.append(point)
         return kept
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the catalogue of charts and every point kept, in the order they came."""
+        """Return the catalogue of charts and every point kept, by series and time."""
         return {
             "catalogue": [chart.as_dict() for chart in CHARTS],
             "points": [
-                point.model_dump(mode="json") for kept in self._points.values() for point in kept
+                kept[at_us].model_dump(mode="json")
+                for kept in self._points.values()
+                for at_us in sorted(kept)
             ],
         }

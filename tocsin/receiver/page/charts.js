@@ -48,10 +48,9 @@ export class Charts {
       const series = this.data.get(point.signal);
       if (!series.has(point.series)) series.set(point.series, []);
       const kept = series.get(point.series);
-      kept.push(point);
-      if (kept.length > 1 && kept.at(-2).at_us > point.at_us) {
-        kept.sort((a, b) => a.at_us - b.at_us);
-      }
+      const before = kept.findLastIndex((one) => one.at_us <= point.at_us);
+      const same = before >= 0 && kept[before].at_us === point.at_us;
+      kept.splice(same ? before : before + 1, same ? 1 : 0, point); // told again: replaced
       if (kept.length > this.limit) kept.shift();
     }
     this.legend.replaceChildren(

@@ -3,10 +3,16 @@
 import { el } from "./dom.js";
 import { clock, iso, span } from "./time.js";
 
-const TONES = {
-  regression_began: "bad", first_signal: "warn", paged: "warn", rollback_requested: "act",
-  rollback_applied: "act", recovered: "good", resolved: "good",
-};
+const TONES = [
+  [/began|down/, "bad"],
+  [/applied|requested/, "act"],
+  [/recovered|resolved/, "good"],
+  [/signal|alert|fired|paged/, "warn"],
+];
+
+function toneOf(step) {
+  return TONES.find(([pattern]) => pattern.test(step))?.[1] ?? "note";
+}
 
 const SPANS = [
   ["Regression to page", "regression_began", "paged"],
@@ -32,7 +38,7 @@ export class TimelinePane {
       at_us: step.at_us,
       number: index + 1,
       title: step.title || titles.get(step.step) || step.step,
-      tone: TONES[step.step] ?? "note",
+      tone: toneOf(step.step),
     }));
     this.root.replaceChildren(
       ...steps.map((step, index) => done(step, this.marks[index], steps[index - 1], origin)),

@@ -121,6 +121,17 @@ def test_points_are_bounded_by_series_and_an_unknown_value_stays_unknown() -> No
     assert {p["value"] for p in kept} == {None}
 
 
+def test_a_point_told_again_replaces_the_one_before_and_time_orders_them() -> None:
+    store = PointStore(points_a_series=2)
+
+    def point(at_us: int, value: float) -> Point:
+        return Point(signal=SignalName.ERROR_RATE, series="v", at_us=NOW + at_us, value=value)
+
+    store.add([point(2, 0.2), point(1, 0.1), point(2, 0.3), point(3, 0.4)])
+    kept = [(p["at_us"] - NOW, p["value"]) for p in store.as_dict()["points"]]
+    assert kept == [(2, 0.3), (3, 0.4)]
+
+
 def test_faults_come_in_order_for_their_own_target_and_run_out() -> None:
     box = FaultBox()
     box.add(Fault(target="slack", status=500, times=2))
