@@ -36,12 +36,12 @@ _REQUESTS: Final[dict[SignalName, str]] = {
     ),
     SignalName.ABORT_RATE: "countIf(aborted) AS aborts, round(aborts / requests, 4) AS abort_rate",
     SignalName.REQUEST_RATE: "uniqExact(server) AS servers",
-    SignalName.TTFT_P95: "round(quantileDD(0.01, 0.95)(ttft_s), 3) AS ttft_p95_s",
-    SignalName.E2E_P95: "round(quantileDD(0.01, 0.95)(e2e_s), 3) AS e2e_p95_s",
-    SignalName.E2E_P95_RATIO: "round(quantileDD(0.01, 0.95)(e2e_s), 3) AS e2e_p95_s",
-    SignalName.TPOT_P95: "round(quantileDD(0.01, 0.95)(tpot_s), 4) AS tpot_p95_s",
+    SignalName.TTFT_P95: "round(quantileDD(0.01, 0.95)(ttft_s * 1e6) / 1e6, 3) AS ttft_p95_s",
+    SignalName.E2E_P95: "round(quantileDD(0.01, 0.95)(e2e_s * 1e6) / 1e6, 3) AS e2e_p95_s",
+    SignalName.E2E_P95_RATIO: "round(quantileDD(0.01, 0.95)(e2e_s * 1e6) / 1e6, 3) AS e2e_p95_s",
+    SignalName.TPOT_P95: "round(quantileDD(0.01, 0.95)(tpot_s * 1e6) / 1e6, 4) AS tpot_p95_s",
     SignalName.OUTPUT_TOKENS_PER_S: (
-        "round(1 / quantileDD(0.01, 0.5)(tpot_s), 1) AS output_tokens_per_s"
+        "round(1e6 / quantileDD(0.01, 0.5)(tpot_s * 1e6), 1) AS output_tokens_per_s"
     ),
     SignalName.COST_RATE: "sum(cost_usd) AS usd, countIf(cost_usd IS NULL) AS price_unknown",
     SignalName.COST_RATE_RATIO: "sum(cost_usd) AS usd, countIf(cost_usd IS NULL) AS price_unknown",

@@ -28,6 +28,10 @@ Rows = Mapping[str, Sequence[Any]]
 # Codes by which ClickHouse says that these very rows are wrong, and no later try will help:
 # cannot parse, type mismatch, no such column, unknown type, value out of range, bad cast...
 _REFUSALS: Final = frozenset({6, 16, 26, 27, 38, 41, 47, 50, 53, 69, 70, 72, 349, 407, 469, 691})
+_INSERT: Final[dict[str, Any]] = {
+    "async_insert": 0,  # an acknowledged insert is on disk, not in a buffer
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+}
 _CODE = re.compile(r"(?:code:|Code:|error code)\s*(\d+)", re.IGNORECASE)
 _LONGEST_PAUSE_S: Final = 10.0
 
@@ -122,7 +126,7 @@ class Store:
                 column_names=names,
                 column_types=types,
                 column_oriented=True,
-                settings={"insert_deduplication_token": token} if token else None,
+                settings=_INSERT | ({"insert_deduplication_token": token} if token else {}),
             )
         except Exception as error:
             self._types.pop((table, names), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,8 @@ from tocsin.logs import configure_logging
 
 __all__ = ["console", "errors_told", "settings_for_command", "told"]
 
-console = Console()
+# A file or a pipe has no width of its own: tables and paths get room enough.
+console = Console(width=None if sys.stdout.isatty() else 110)
 _errors = Console(stderr=True)
 
 

@@ -46,7 +46,9 @@ def query(
             else:
                 typer.echo(client.raw_query(sql, fmt=output.value).decode(), nl=False)
         except (ClickHouseError, OSError) as error:
-            told(f"{error}\nIs the store running? `tocsin up` starts one; `tocsin doctor` checks.")
+            answered = getattr(error, "code", None)  # ClickHouse's own code: it is there
+            hint = "" if answered else "\nIs the store running? `tocsin up` starts one."
+            told(f"{error}{hint}")
             raise typer.Exit(2) from None
 
 

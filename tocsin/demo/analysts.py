@@ -20,40 +20,39 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "How did the versions and providers compare?",
         """
-        SELECT provider, model_version,
+        SELECT provider, model_version AS version,
                count() AS requests,
-               round(100 * countIf(failed) / requests, 2) AS error_percent,
-               countIf(aborted) AS aborted,
-               round(quantileExact(0.95)(ttft_s), 3) AS ttft_p95_s,
-               round(quantileExact(0.95)(e2e_s), 3) AS e2e_p95_s,
-               round(quantileExact(0.5)(1 / nullIf(tpot_s, 0)), 1) AS tokens_per_s_p50,
-               sum(cost_usd) AS usd,
-               countIf(cost_usd IS NULL) AS cost_unknown
+               round(100 * countIf(failed) / requests, 1) AS `err %`,
+               round(quantileExact(0.95)(ttft_s), 2) AS `ttft p95`,
+               round(quantileExact(0.95)(e2e_s), 2) AS `e2e p95`,
+               round(quantileExact(0.5)(1 / nullIf(tpot_s, 0))) AS `tok/s`,
+               toDecimal64(sum(cost_usd), 4) AS usd,
+               countIf(cost_usd IS NULL) AS `no cost`
         FROM requests
-        GROUP BY provider, model_version
-        ORDER BY provider DESC, model_version
+        GROUP BY provider, version
+        ORDER BY provider DESC, version
         """,
     ),
     Question(
-        "Who pays for what: cost by feature and plan, and the margin that errors ate?",
+        "Who pays for what: cost by feature and plan?",
         """
         SELECT feature, plan,
                count() AS requests,
                uniqExact(user_id) AS users,
-               sum(cost_usd) AS usd,
-               sumIf(cost_usd, failed OR aborted) AS usd_for_lost_answers,
-               countIf(cost_usd IS NULL) AS cost_unknown
+               toDecimal64(sum(cost_usd), 4) AS usd,
+               toDecimal64(sum(cost_usd) / uniqExact(user_id), 5) AS `usd/user`,
+               countIf(cost_usd IS NULL) AS `no cost`
         FROM requests
         GROUP BY feature, plan
         ORDER BY usd DESC NULLS LAST
-        LIMIT 8
+        LIMIT 6
         """,
     ),
     Question(
         "What did judges and users say of each version?",
         """
-        SELECT r.model_version AS model_version, requests, sampled, scored, mean_score,
-               thumbs_up, thumbs_down
+        SELECT r.model_version AS version, requests, sampled, scored, mean_score AS score,
+               thumbs_up AS `thumbs up`, thumbs_down AS `down`
         FROM
         (
             SELECT model_version, count() AS requests FROM requests GROUP BY model_version
@@ -76,7 +75,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
             WHERE matched
             GROUP BY model_version
         ) AS f ON f.model_version = r.model_version
-        ORDER BY model_version
+        ORDER BY version
         """,
     ),
 )

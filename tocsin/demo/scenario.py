@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving.fleet.profile import Fault, FleetProfile, ProviderProfile, Speed
 from serving.fleet.users import Arrival
-from tocsin.traces import read_trace
+from tocsin.replay.traces import read_trace
 
 __all__ = ["BACKUP", "BAD_VERSION", "GOOD_VERSION", "MODEL", "PRIMARY", "Scenario"]
 

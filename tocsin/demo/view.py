@@ -84,7 +84,7 @@ def question_table(
     text: str, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> RenderableType:
     """Return an analyst's question with its answer."""
-    table = Table(*names, header_style="bold", box=None, padding=(0, 2))
+    table = Table(*names, header_style="bold", box=None, padding=(0, 1))
     for row in rows:
         table.add_row(*(Text("unknown" if value is None else str(value)) for value in row))
     return Panel(table, title=text, title_align="left", border_style="dim")
