@@ -232,3 +232,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"version: \xff")
     with pytest.raises(RulesError, match="not UTF-8"):
         load_rules(tmp_path / "latin.yaml")
+
+
+DOCS = Path(__file__).parents[3] / "docs" / "alerting.md"
+
+
+def test_the_example_of_the_documentation_is_a_rules_file() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    (rule,) = parse_rules(example, "docs/alerting.md").rules
+    assert [step.name for step in rule.ladder] == ["check-provider", "rollback", "fallback"]
+
+
+def test_every_runbook_of_the_default_rules_is_written() -> None:
+    headings = {
+        line.removeprefix("## ").lower().replace(":", "").replace(" ", "-")
+        for line in DOCS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("## ")
+    }
+    for rule in load_rules(None).rules:
+        path, anchor = rule.runbook.split("#")
+        assert path == "docs/alerting.md"
+        assert anchor in headings
