@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from pathlib import Path
 
 import orjson
+import structlog
 
 from schemas.errors import TocsinError
 from schemas.settings import Settings, load_settings
@@ -29,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings()
+        _log_to_stderr(settings)
         config = FleetConfig(
             profile=load_profile(arguments.profile),
             flags=arguments.flags or settings.flags.path,
@@ -50,6 +53,22 @@ async def _run(config: FleetConfig, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await run_fleet(config, settings, stop, ready=_say)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    """Keep standard output for the one line that other programs read."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    logging.basicConfig(stream=sys.stderr, level=max(level, logging.WARNING))
+    as_json = settings.log_format == "json"
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _say(urls: dict[str, str]) -> None:

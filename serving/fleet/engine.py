@@ -101,13 +101,7 @@ class SimEngine:
     def arrive(
         self, *, input_tokens: int, output_tokens: int, latency_factor: float, random: Random
     ) -> Progress:
-        """Return the way of a new request.
-
-        Raises:
-            Overloaded: the queue is full.
-        """
-        if self.running >= self.slots and self.waiting >= self.speed.max_queued:
-            raise Overloaded
+        """Return the way of a new request."""
         cached = 0
         if random.random() < self.speed.cached_share:
             cached = int(input_tokens * random.random()) // 16 * 16  # whole blocks, as engines do
@@ -123,7 +117,11 @@ class SimEngine:
         )
 
     async def run(self, progress: Progress) -> AsyncGenerator[int, None]:
-        """Yield how many tokens are ready each time that some are, the first one alone."""
+        """Yield how many tokens are ready each time that some are, the first one alone.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
         await self._take_slot()
         try:
             await self._prefill(progress)
@@ -166,6 +164,8 @@ class SimEngine:
         if self.running < self.slots and not self._waiting:
             self.running += 1
             return
+        if self.waiting >= self.speed.max_queued:
+            raise Overloaded
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

@@ -42,15 +42,20 @@ class Fault(_Model):
     def with_(self, other: Fault) -> Fault:
         """Return both faults together: shares as of independent causes, factors multiplied."""
         return Fault(
-            error_share=1 - (1 - self.error_share) * (1 - other.error_share),
+            error_share=_either(self.error_share, other.error_share),
             mid_stream_share=max(self.mid_stream_share, other.mid_stream_share)
             if self.error_share and other.error_share
             else (self if self.error_share else other).mid_stream_share,
             latency_factor=min(1_000, self.latency_factor * other.latency_factor),
-            degenerate_share=1 - (1 - self.degenerate_share) * (1 - other.degenerate_share),
+            degenerate_share=_either(self.degenerate_share, other.degenerate_share),
             output_factor=min(1_000, self.output_factor * other.output_factor),
             outage=self.outage or other.outage,
         )
+
+
+def _either(a: float, b: float) -> float:
+    """Return how likely at least one of two independent causes hits."""
+    return min(1.0, a + b - a * b)
 
 
 class Speed(_Model):

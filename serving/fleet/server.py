@@ -126,14 +126,15 @@ class SimServer:
         if fate.outage:
             await _refuse(send, 503, "ServiceUnavailableError", "The provider is down.")
             return
-        try:
-            answer = self._begin(asked, fate, random)
-        except Overloaded:
-            await _refuse(send, 503, "ServiceUnavailableError", "The queue is full.")
-            return
+        answer = self._begin(asked, fate, random)
         scope["state"]["request_metadata"] = answer.state
-        act = self._stream if asked.stream else self._whole
-        await _until_gone(act(answer, send), receive)
+        await _until_gone(self._answer(answer, send), receive)
+
+    async def _answer(self, answer: _Answer, send: Send) -> None:
+        try:
+            await (self._stream if answer.asked.stream else self._whole)(answer, send)
+        except Overloaded:  # before anything was sent
+            await _refuse(send, 503, "ServiceUnavailableError", "The queue is full.")
 
     def _begin(self, asked: SimRequest, fate: Fate, random: Random) -> _Answer:
         natural = asked.wanted_tokens or 1 + round(random.gammavariate(2, _NATURAL_TOKENS / 2))
