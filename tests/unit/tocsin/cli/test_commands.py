@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.support.broker import free_port
+from tocsin.cli.main import app
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    root = typer.main.get_command(app)
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        yield (name,)
+        for inner in getattr(command, "commands", {}):
+            yield (name, inner)
+
+
+@pytest.mark.parametrize("command", list(_commands()), ids=" ".join)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+
+
+def test_doctor_says_what_to_do_when_nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_KAFKA__BOOTSTRAP", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE__PORT", str(free_port()))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "FAIL broker" in result.output
+    assert "FAIL store" in result.output
+    assert "TOCSIN_KAFKA__BOOTSTRAP" in result.output
+    assert "ok   rules" in result.output
+
+
+def test_query_says_that_no_store_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE__PORT", str(free_port()))
+    result = CliRunner().invoke(app, ["query", "SELECT 1"])
+    assert result.exit_code == 2
+    assert "tocsin up" in result.output
+
+
+def test_a_wrong_setting_stops_every_process_naming_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOCSIN_STREAMS__WINDOW_S", "soon")
+    for command in ("worker", "executor", "migrate", "doctor"):
+        result = CliRunner().invoke(app, [command])
+        assert result.exit_code == 2
+        assert "TOCSIN_STREAMS__WINDOW_S" in result.output
+
+
+def test_rules_check_names_file_and_line(tmp_path: object) -> None:
+    path = f"{tmp_path}/rules.yaml"
+    with open(path, "w") as file:  # noqa: PTH123
+        file.write("version: 1\nrules:\n  - name: x\n    signal: vibes\n")
+    result = CliRunner().invoke(app, ["rules", "check", path])
+    assert result.exit_code == 2
+    assert "rules.yaml:4" in result.output.replace("\n", "")
+
+
+def test_settings_lists_variables_and_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_NOTIFY__SLACK_TOKEN", "xoxb-very-secret")
+    shown = CliRunner().invoke(app, ["settings"])
+    assert "xoxb-very-secret" not in shown.output
+    names = CliRunner().invoke(app, ["settings", "--names"])
+    assert "TOCSIN_KAFKA__BOOTSTRAP" in names.output.splitlines()
+
+
+def test_a_command_loads_only_what_it_needs() -> None:
+    code = (
+        "import sys; from tocsin.cli.main import app;"
+        "heavy = {'scipy', 'faust', 'river', 'clickhouse_connect', 'aiokafka'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
