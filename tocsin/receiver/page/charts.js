@@ -3,10 +3,12 @@
 // from elsewhere. Each chart shares the time axis and the cross-hair with the others.
 
 import { el, svg } from "./dom.js";
-import { clock, span } from "./time.js";
+import { clock, relative } from "./time.js";
 
-const HEIGHT = 128;
-const MARGIN = { top: 16, right: 10, bottom: 20, left: 46 };
+const HEIGHT = 140;
+const MARGIN = { top: 28, right: 18, bottom: 20, left: 46 };
+
+const STALE_US = 15e6;
 
 const FORMATS = {
   ratio: (v) => `${trimmed(v * 100)} %`,
@@ -34,6 +36,7 @@ export class Charts {
 
   reset({ catalogue, points }, limit) {
     this.limit = limit;
+    this.newestUs = 0;
     this.names = []; // series in the order of their first point: their colours stay
     this.data = new Map(catalogue.map((chart) => [chart.signal, new Map()]));
     this.panels = catalogue.map((chart) => this.panel(chart));
@@ -44,6 +47,7 @@ export class Charts {
   add(points) {
     for (const point of points) {
       if (!this.data.has(point.signal)) continue;
+      this.newestUs = Math.max(this.newestUs, point.at_us);
       if (!this.names.includes(point.series)) this.names.push(point.series);
       const series = this.data.get(point.signal);
       if (!series.has(point.series)) series.set(point.series, []);
@@ -120,9 +124,7 @@ export class Charts {
       .map((name, index) => ({ name, index, point: this.at(series.get(name)) }))
       .filter(({ point }) => point !== undefined);
     values.replaceChildren(
-      ...latest.map(({ index, point }) =>
-        el("li", {}, key(index), point.value === null ? "unknown" : format(point.value)),
-      ),
+      ...latest.map(({ index, point }) => el("li", {}, key(index), this.named(point, format))),
     );
     const width = Math.max(160, plot.clientWidth);
     if (latest.length === 0) {
@@ -132,7 +134,7 @@ export class Charts {
     const top = ceiling(chart, series);
     const x = (us) => MARGIN.left + ((us - from) / (to - from)) * (width - MARGIN.left - MARGIN.right);
     const y = (v) => HEIGHT - MARGIN.bottom - (v / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
-    const spoken = latest.map(({ name, point }) => `${name} ${point.value === null ? "unknown" : format(point.value)}`);
+    const spoken = latest.map(({ name, point }) => `${name} ${this.named(point, format)}`);
     plot.replaceChildren(
       svg(
         "svg",
@@ -150,6 +152,13 @@ export class Charts {
     );
   }
 
+  // A value that is no longer news is not shown as if it were.
+  named(point, format) {
+    const now = this.hoverUs ?? this.newestUs;
+    if (Math.abs(now - point.at_us) > STALE_US) return "no data";
+    return point.value === null ? "unknown" : format(point.value);
+  }
+
   // The point to name: under the cross-hair, else the newest.
   at(points) {
     if (points === undefined || this.hoverUs === null) return points?.at(-1);
@@ -162,12 +171,16 @@ export class Charts {
     const step = (steps.find((s) => (to - from) / 1e6 / s <= 4) ?? 86400) * 1e6;
     const ticks = [];
     for (let at = origin + Math.ceil((from - origin) / step) * step; at <= to; at += step) {
-      const relative = at - origin;
-      const label = this.origin === null ? clock(at) : `${relative > 0 ? "+" : ""}${span(relative).replace(".0 s", " s")}`;
+      const label = this.origin === null ? clock(at) : short(relative(at - origin));
       ticks.push(svg("text", { class: "tick", x: x(at), y: HEIGHT - 5, "text-anchor": "middle" }, label));
     }
     return ticks;
   }
+}
+
+// +30 s, +1 min, +2 min 30 s
+function short(text) {
+  return text.replace(".0 s", " s").replace(" min 0 s", " min");
 }
 
 function ceiling(chart, series) {
@@ -180,6 +193,7 @@ function ceiling(chart, series) {
     if (at !== null && most > at * 0.4) most = Math.max(most, at);
   }
   if (most === 0) return 1;
+  if (chart.unit === "ratio" && most > 0.6 && most <= 1) return 1;
   const power = 10 ** Math.floor(Math.log10(most));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((m) => m * power).find((v) => v >= most * 1.02) ?? most;
 }
@@ -196,22 +210,26 @@ function level(value, top, y, width, kind) {
   return svg("line", { class: `level ${kind}`, x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) });
 }
 
-// Steps that stand close together share one label: 2-3.
+// Steps that stand close together share one label, 2-3; labels that would still touch go higher.
 function markLines(marks, x) {
   const groups = [];
   for (const mark of marks) {
     const at = x(mark.at_us);
     const last = groups.at(-1);
-    if (last && at - last.end < 14) {
+    if (last && at - last.end < 12) {
       last.marks.push(mark);
       last.end = at;
     } else {
       groups.push({ marks: [mark], end: at });
     }
   }
+  const edges = [-Infinity, -Infinity]; // where the last label of each row ends
   return groups.map(({ marks: near }) => {
     const numbers = near.length > 1 ? `${near[0].number}-${near.at(-1).number}` : near[0].number;
     const middle = (x(near[0].at_us) + x(near.at(-1).at_us)) / 2;
+    const half = String(numbers).length * 3.5 + 2;
+    const row = edges[0] <= middle - half ? 0 : 1;
+    edges[row] = middle + half;
     return svg(
       "g",
       { class: `mark ${near[0].tone}` },
@@ -220,30 +238,35 @@ function markLines(marks, x) {
         const at = x(mark.at_us);
         return svg("line", { class: `mark ${mark.tone}`, x1: at, x2: at, y1: MARGIN.top - 3, y2: HEIGHT - MARGIN.bottom });
       }),
-      svg("text", { x: middle, y: 10, "text-anchor": "middle" }, String(numbers)),
+      svg("text", { x: middle, y: MARGIN.top - 6 - row * 12, "text-anchor": "middle" }, String(numbers)),
     );
   });
 }
 
-// An unknown value breaks the line: a gap is not zero.
+// An unknown value breaks the line, and so does a time without points: a gap is not zero.
 function line(points, index, x, y) {
-  let path = "";
-  let pen = "M";
-  const alone = [];
-  points.forEach(({ at_us, value }, i) => {
-    if (value === null) {
-      pen = "M";
-      return;
-    }
-    path += `${pen}${x(at_us).toFixed(1)} ${y(value).toFixed(1)}`;
-    if (pen === "M" && (points[i + 1]?.value ?? null) === null) alone.push({ at_us, value });
-    pen = "L";
+  const longest = 4 * usualStep(points);
+  const runs = [[]];
+  points.forEach((point, i) => {
+    const gap = i > 0 && point.at_us - points[i - 1].at_us > longest;
+    if (gap || point.value === null) runs.push([]);
+    if (point.value !== null) runs.at(-1).push(point);
   });
   const style = `series series-${index % 6}`;
+  const place = ({ at_us, value }) => `${x(at_us).toFixed(1)} ${y(value).toFixed(1)}`;
+  const drawn = runs.filter((run) => run.length > 1);
+  const alone = runs.filter((run) => run.length === 1).flat();
   return [
-    svg("path", { class: style, d: path, fill: "none" }),
+    svg("path", { class: style, d: drawn.map((run) => `M${run.map(place).join("L")}`).join(""), fill: "none" }),
     alone.map(({ at_us, value }) => svg("circle", { class: style, cx: x(at_us), cy: y(value), r: 2 })),
   ];
+}
+
+// The median time between two points.
+function usualStep(points) {
+  if (points.length < 2) return Infinity;
+  const steps = points.slice(1).map((point, i) => point.at_us - points[i].at_us);
+  return steps.sort((a, b) => a - b)[Math.floor(steps.length / 2)];
 }
 
 function key(index) {

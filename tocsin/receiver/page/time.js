@@ -20,10 +20,15 @@ export function iso(us) {
 }
 
 export function span(us) {
-  const seconds = us / 1e6;
-  if (Math.abs(seconds) < 60) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(Math.abs(seconds));
-  const sign = seconds < 0 ? "−" : "";
+  const seconds = Math.abs(us) / 1e6;
+  const sign = us < 0 ? "−" : "";
+  if (seconds < 60) return `${sign}${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
   if (whole < 3600) return `${sign}${Math.floor(whole / 60)} min ${whole % 60} s`;
   return `${sign}${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+// Before or after some other moment: +6.3 s, −0.4 s.
+export function relative(us) {
+  return us > 0 ? `+${span(us)}` : span(us);
 }

@@ -1,7 +1,7 @@
 // The loop's story: numbered steps, how long each took, and the three spans that matter.
 
 import { el } from "./dom.js";
-import { clock, iso, span } from "./time.js";
+import { clock, iso, relative, span } from "./time.js";
 
 const TONES = [
   [/began|down/, "bad"],
@@ -63,7 +63,7 @@ export class TimelinePane {
 }
 
 function done(step, mark, before, origin) {
-  const since = step === origin ? clock(step.at_us) : `+${span(step.at_us - origin.at_us)}`;
+  const since = step === origin ? clock(step.at_us) : relative(step.at_us - origin.at_us);
   return el(
     "li",
     { class: `done ${mark.tone}`, "data-step": step.step },
