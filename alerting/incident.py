@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alerting.intent import NotificationIntent, NotifyEvent, PlannedStep
 from alerting.rules.duration import format_duration
-from alerting.rules.model import Rule, Step
+from alerting.rules.model import Rule
+from alerting.rules.step import Step
 from alerting.sql import incident_sql
 from alerting.state import AlertState, Outcome
 from schemas.base import SCHEMA_VERSION

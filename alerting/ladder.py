@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerting.identity import action_id_of, undo_id_of
 from alerting.rules.duration import format_duration
-from alerting.rules.model import Step
+from alerting.rules.step import Step
 from alerting.state import Outcome, StepRecord, Waiting
 from alerting.turn import Turn
 from schemas.action import ActionKind, ActionRequested

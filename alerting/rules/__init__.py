@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from alerting.rules.load import load_rules, parse_rules
-from alerting.rules.model import Rule, RuleSet, Step
+from alerting.rules.model import Rule
+from alerting.rules.ruleset import RuleSet
+from alerting.rules.step import Step
 
 __all__ = ["Rule", "RuleSet", "Step", "load_rules", "parse_rules"]

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from alerting.errors import RulesError
-from alerting.rules.model import RuleSet
+from alerting.rules.ruleset import RuleSet
 
 __all__ = ["load_rules", "parse_rules"]
 

@@ -1,32 +1,23 @@
-"""Rules and their ladders, as data that cannot be wrong once it is loaded."""
+"""One rule: when to alert about which series, and what follows."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from alerting.rules.condition import ConditionText
-from alerting.rules.duration import format_duration, parse_duration
+from alerting.rules.duration import format_duration
 from alerting.rules.scope import ScopeMatcher
+from alerting.rules.step import Data, DurationText, RuleName, Step, Text, check_name
 from alerting.rules.template import NUMBERS, check_template, render_template
-from schemas.action import ActionKind
 from schemas.alert import Severity
 from schemas.base import Labels
 from schemas.signal import Signal, SignalName, SignalQuery
 
-__all__ = ["LABELS", "Rule", "RuleSet", "Step"]
+__all__ = ["LABELS", "Rule"]
 
 LABELS: Final = frozenset(
     {
@@ -44,79 +35,11 @@ LABELS: Final = frozenset(
 )
 """The dimensions of a request that a series may be made by."""
 
-_NAME: Final = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 _DAY_S: Final = 86_400
 _INSTANT: Final = frozenset({SignalName.WATERMARK_LAG})
 
 
-def _conditions(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-DurationText = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
-RuleName = Annotated[str, Field(max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=2_000)]
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name; use lower case, digits and hyphens: error-rate")
-    return value
-
-
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(_Data):
-    """One rung of a ladder: what to tell people, or what to do, and when.
-
-    ``after_s`` counts from the moment the alert fired. Every condition of ``when`` must hold for
-    the step to be taken; what is unknown does not hold. ``verify_within_s`` is how long the value
-    may take to come back after an action before the action is undone.
-    """
-
-    name: RuleName
-    after_s: DurationText = Field(alias="after")
-    when: Annotated[tuple[ConditionText, ...], BeforeValidator(_conditions)] = ()
-    notify: Text | None = None
-    act: ActionKind | None = None
-    advice: Text | None = None
-    verify_within_s: DurationText | None = Field(default=None, alias="verify_within")
-    min_samples: Annotated[int, Field(ge=0)] | None = None
-    severity: Severity | None = None
-
-    _check_name = field_validator("name")(_name)
-
-    @model_validator(mode="after")
-    def _one_deed(self) -> Self:
-        if (self.notify is None) == (self.act is None):
-            raise ValueError("expected either 'notify' (a text) or 'act' (an action), one of them")
-        if self.act is None:
-            for key in ("verify_within", "min_samples", "advice"):
-                if getattr(self, f"{key}_s" if key == "verify_within" else key) is not None:
-                    raise ValueError(f"'{key}' belongs to a step that acts; this one notifies")
-        else:
-            if self.act is ActionKind.UNDO:
-                raise ValueError("'act: undo' is no step; an action is undone when it did not help")
-            if not self.verify_within_s:
-                raise ValueError(
-                    "expected 'verify_within': how long the value may take to come back"
-                )
-        return self
-
-    def wanted(self, value: float | None, detail: Mapping[str, float]) -> bool:
-        """Tell whether every condition of the step is known to hold."""
-        return all(condition.holds(value, detail) for condition in self.when)
-
-    def describe(self) -> str:
-        """Return what the step does, in a few words for people."""
-        deed = f"act: {self.act}" if self.act is not None else "tell people"
-        when = " and ".join(str(condition) for condition in self.when)
-        return f"{self.name} ({deed}{f', when {when}' if when else ''})"
-
-
-class Rule(_Data):
+class Rule(Data):
     """When to alert about which series, and what follows.
 
     All durations are event time in seconds. A rule holds for each series of ``signal`` over
@@ -138,7 +61,7 @@ class Rule(_Data):
     runbook: Annotated[str, Field(min_length=1, max_length=500)]
     ladder: tuple[Step, ...] = ()
 
-    _check_name = field_validator("name")(_name)
+    _check_name = field_validator("name")(check_name)
 
     @field_validator("by")
     @classmethod
@@ -266,41 +189,3 @@ class Rule(_Data):
                 ),
             }
         )
-
-
-class RuleSet(_Data):
-    """The rules in force."""
-
-    version: Literal[1]
-    rules: tuple[Rule, ...]
-
-    @model_validator(mode="after")
-    def _unique(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two rules are named {name!r}")
-        return self
-
-    @cached_property
-    def by_name(self) -> dict[str, Rule]:
-        """Return the rules by their names."""
-        return {rule.name: rule for rule in self.rules}
-
-    def queries(self) -> frozenset[SignalQuery]:
-        """Return every signal that some rule needs."""
-        return frozenset(rule.query for rule in self.rules)
-
-    def for_signal(self, signal: Signal) -> tuple[Rule, ...]:
-        """Return the rules that judge a signal."""
-        return tuple(rule for rule in self.rules if rule.matches(signal))
-
-    def scaled(self, factor: float) -> RuleSet:
-        """Return the rules with every duration divided by a factor: a rehearsal in fast motion.
-
-        Raises:
-            ValueError: the factor is not above zero.
-        """
-        if not (factor > 0 and math.isfinite(factor)):
-            raise ValueError(f"expected a factor above zero, got {factor}")
-        return RuleSet(version=1, rules=tuple(rule.scaled(factor) for rule in self.rules))

@@ -1,0 +1,53 @@
+"""The rules in force, all together."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from alerting.rules.model import Rule
+from alerting.rules.step import Data
+from schemas.signal import Signal, SignalQuery
+
+__all__ = ["RuleSet"]
+
+
+class RuleSet(Data):
+    """The rules in force."""
+
+    version: Literal[1]
+    rules: tuple[Rule, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are named {name!r}")
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Rule]:
+        """Return the rules by their names."""
+        return {rule.name: rule for rule in self.rules}
+
+    def queries(self) -> frozenset[SignalQuery]:
+        """Return every signal that some rule needs."""
+        return frozenset(rule.query for rule in self.rules)
+
+    def for_signal(self, signal: Signal) -> tuple[Rule, ...]:
+        """Return the rules that judge a signal."""
+        return tuple(rule for rule in self.rules if rule.matches(signal))
+
+    def scaled(self, factor: float) -> RuleSet:
+        """Return the rules with every duration divided by a factor: a rehearsal in fast motion.
+
+        Raises:
+            ValueError: the factor is not above zero.
+        """
+        if not (factor > 0 and math.isfinite(factor)):
+            raise ValueError(f"expected a factor above zero, got {factor}")
+        return RuleSet(version=1, rules=tuple(rule.scaled(factor) for rule in self.rules))
