@@ -25,6 +25,7 @@ def writer_lock(path: Path, timeout_s: float = 5.0) -> Iterator[None]:
     Raises:
         FlagLockError: another writer held it for `timeout_s` seconds.
     """
+    path = path.resolve()  # by whatever name it is reached, it is the same lock
     lock = path.with_name(f"{path.name}.lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -1,6 +1,6 @@
 """Start a simulated fleet.
 
-    python -m serving.fleet --profile fleet.yaml --port vllm=8001 --judge-port 8009
+    python -m serving.fleet --flags flags.json --port vllm=8001 --judge-port 8009
 
 Events go where the `TOCSIN_*` variables say. The line on standard output says, as JSON, that all
 servers can be reached, and where. SIGTERM and Ctrl-C end it cleanly.
@@ -21,7 +21,7 @@ import structlog
 from schemas.errors import TocsinError
 from schemas.settings import Settings, load_settings
 from serving.fleet.process import FleetConfig, run_fleet
-from serving.fleet.profile import load_profile
+from serving.fleet.profile import DEMO_PROFILE, load_profile
 
 __all__ = ["main"]
 
@@ -93,7 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--profile", type=Path, required=True, help="YAML or JSON file")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        default=DEMO_PROFILE,
+        help="YAML or JSON file; the demo's by default",
+    )
     parser.add_argument("--flags", type=Path, help="flag file; TOCSIN_FLAGS__PATH by default")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(

@@ -157,8 +157,8 @@ class SimEngine:
         return self.speed.step_s * (1 + self.speed.step_growth * others)
 
     async def _until(self, due: float) -> None:
-        if (left := due - self._now()) > 0:
-            await self._sleep(left)
+        # Also when it is late: a loop that never yields would starve everybody else.
+        await self._sleep(max(0.0, due - self._now()))
 
     async def _take_slot(self) -> None:
         if self.running < self.slots and not self._waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,7 +12,10 @@ from schemas.base import Name
 from schemas.event import Route
 from serving.errors import FleetError
 
-__all__ = ["Fault", "FleetProfile", "ProviderProfile", "Speed", "load_profile"]
+__all__ = ["DEMO_PROFILE", "Fault", "FleetProfile", "ProviderProfile", "Speed", "load_profile"]
+
+DEMO_PROFILE: Final = Path(__file__).with_name("demo.yaml")
+"""A profile that ships with Tocsin: two providers, and a version v2 that goes wrong."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, le=1_000)]

@@ -21,6 +21,8 @@ from schemas.action import (
 )
 from schemas.flag import FlagKey, FlagValue
 from schemas.topics import Topics
+from serving.actuators.base import Plan
+from serving.actuators.rollback import Rollback
 from serving.executor import run_executor
 from serving.flags.store import FlagStore
 from tests.support.actions import NOW_US, asked, promoted_flags
@@ -161,16 +163,12 @@ async def test_killed_it_neither_acts_twice_nor_forgets(
 
     # A second request behind the first tells when the replay is over.
     await send(bootstrap, asked(ActionKind.SCALE_UP, action_id="end"))
-    survivor = await run_process(bootstrap, folder, "never")
+    async with executing(bootstrap, folder):
 
-    async def ended() -> bool:
-        return (await results(bootstrap))[-1:] != [] and (
-            (await results(bootstrap))[-1].action_id == "end"
-        )
+        async def ended() -> bool:
+            return any(r.action_id == "end" for r in await results(bootstrap))
 
-    await until(ended)
-    survivor.send_signal(signal.SIGTERM)
-    assert await survivor.wait() == 0
+        await until(ended)
     assert store.path.read_bytes() == after_crash
     told = [r for r in await results(bootstrap) if r.action_id == asked().action_id]
     assert [r.status for r in told] == ["applied"]
@@ -194,3 +192,51 @@ async def test_a_refusal_stays_one_after_a_crash(fresh_broker: Broker, store: Fl
 
         assert [r.action_id for r in await until(two)] == [asked().action_id, "end"]
     assert store.read().flag(FlagKey.MODEL_VERSION).value == "v3"
+
+
+async def test_two_executors_act_once(fresh_broker: Broker, store: FlagStore) -> None:
+    bootstrap, folder = fresh_broker.bootstrap, store.path.parent
+    await create_topics(bootstrap, TOPICS)
+    async with executing(bootstrap, folder), executing(bootstrap, folder):
+        await send(bootstrap, asked(), asked(), asked(ActionKind.SCALE_UP, action_id="end"))
+
+        async def ended() -> list[ActionResult]:
+            found = await results(bootstrap)
+            return found if any(r.action_id == "end" for r in found) else []
+
+        told = [r for r in await until(ended) if r.action_id != "end"]
+    assert len({r.to_json() for r in told}) == 1
+    assert told[0].status is ActionStatus.APPLIED
+    history = store.read().flag(FlagKey.MODEL_VERSION).history
+    assert [change.variant for change in history] == ["v1", "v2", "v1"]
+
+
+async def test_a_broker_that_hangs_before_the_report(
+    fresh_broker: Broker, store: FlagStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap = fresh_broker.bootstrap
+    await create_topics(bootstrap, TOPICS)
+    apply = Rollback.apply
+    acted = asyncio.Event()
+
+    async def apply_then_hang(self: Rollback, plan: Plan, result: ActionResult) -> ActionResult:
+        done = await apply(self, plan, result)
+        fresh_broker.pause()
+        acted.set()
+        return done
+
+    monkeypatch.setattr(Rollback, "apply", apply_then_hang)
+    async with executing(bootstrap, store.path.parent):
+        await send(bootstrap, asked())
+        await asyncio.wait_for(acted.wait(), 20)
+        await asyncio.sleep(1.5)  # longer than the session timeout
+        fresh_broker.resume()
+        told = await until(lambda: results(bootstrap))
+        await send(bootstrap, asked(ActionKind.SCALE_UP, action_id="end"))
+
+        async def ended() -> list[ActionResult]:
+            found = await results(bootstrap)
+            return found if found[-1].action_id == "end" else []
+
+        told = await until(ended)
+    assert [r.action_id for r in told] == [asked().action_id, "end"]

@@ -92,6 +92,8 @@ def test_mode_and_link_are_kept(store: FlagStore, tmp_path: Path) -> None:
     link.parent.mkdir()
     link.symlink_to(store.path)
     FlagStore(link).set_variant(VERSION, "v3", by="bob", reason="by link", at_us=NOW_US)
+    with writer_lock(store.path), pytest.raises(FlagLockError):
+        FlagStore(link, lock_timeout_s=0.03).adopt(NOW_US)
     assert link.is_symlink()
     assert store.path.stat().st_mode & 0o777 == 0o640
     assert store.read().flag(VERSION).variant == "v3"

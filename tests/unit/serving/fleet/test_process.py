@@ -17,7 +17,7 @@ import yaml
 
 from schemas.topics import Topics
 from serving.errors import FleetError
-from serving.fleet.profile import load_profile
+from serving.fleet.profile import DEMO_PROFILE, Fault, load_profile
 from tests.support.actions import promoted_flags
 from tests.support.broker import Broker, create_topics, read_all
 
@@ -100,6 +100,13 @@ def test_a_profile_that_cannot_be(tmp_path: Path, profile: object, words: str) -
         load_profile(write_profile(tmp_path, profile))
     assert str(tmp_path) in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_the_profile_that_ships() -> None:
+    profile = load_profile(DEMO_PROFILE)
+    assert list(profile.providers) == ["vllm", "backup"]
+    assert profile.providers["vllm"].versions["v2"].error_share == 0.3
+    assert profile.providers["vllm"].versions["v1"] == Fault()
 
 
 def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
