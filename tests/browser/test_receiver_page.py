@@ -174,6 +174,25 @@ async def test_an_unknown_value_is_a_gap_and_called_unknown(
     assert (path.count("M"), path.count("L")) == (2, 2)
 
 
+async def test_a_time_without_points_is_a_gap_and_old_values_are_no_news(
+    page: Chrome, receiver: Receiver
+) -> None:
+    seconds = {"old": [1, 2, 3], "new": [1, 2, 3, 60, 61, 62]}
+    async with ReceiverClient(receiver.url, receiver.token) as client:
+        await client.points(
+            [
+                Point(signal=SignalName.ERROR_RATE, series=series, at_us=s * 10**6, value=0.5)
+                for series, times in seconds.items()
+                for s in times
+            ]
+        )
+    chart = "[data-signal='error_rate']"
+    wait(page, "both lines", "return document.querySelectorAll('path.series').length == 2")
+    paths = page.find_elements(By.CSS_SELECTOR, f"{chart} path.series")
+    assert [(path.get_attribute("d") or "").count("M") for path in paths] == [1, 2]
+    assert texts(page, f"{chart} .values li") == ["no data", "50 %"]
+
+
 async def test_changes_are_told_to_a_screen_reader(page: Chrome, receiver: Receiver) -> None:
     async with ReceiverClient(receiver.url, receiver.token) as client:
         wait_text(page, "#status", "live")
