@@ -37,7 +37,7 @@ class Make:
     def emit(self, message: Any) -> None:
         encode(message)
 
-    def emit_later(self, make: Any, size: int) -> None:
+    def emit_later(self, make: Any, size: int) -> None:  # noqa: ARG002
         encode(make())
 
     def start(self) -> None:

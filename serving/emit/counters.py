@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -53,9 +56,19 @@ _seen: set[tuple[str, str]] = set()
 
 
 def contained(step: str, error: BaseException) -> None:
-    """Count an error that must not reach a request; write the first of each kind to the log."""
+    """Count an error that must not reach a request; write the first of each kind to the log.
+
+    The log gets the class of the error and the places it went through, but neither its text nor
+    local variables: these may hold what a user wrote.
+    """
     FAILURES.labels(step).inc()
     kind = (step, type(error).__name__)
-    if kind not in _seen and len(_seen) < 1_000:
-        _seen.add(kind)
-        _log.error("contained an error; requests are not affected", step=step, exc_info=error)
+    if kind in _seen or len(_seen) >= 1_000:
+        return
+    _seen.add(kind)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
+    with suppress(Exception):  # a log that cannot be written must not reach a request either
+        _log.error(
+            "contained an error; requests are not affected", step=step, error=kind[1], where=where
+        )

@@ -1,9 +1,9 @@
 """Let the application say for each request which version, provider and route answered it.
 
-The environment names one model version for a whole server. An application that chooses by flags (the
-gateway, the simulated fleet) declares its choice in the ASGI scope, which the middleware reads when
-the request is over: `scope["state"]["tocsin"] = {"model_version": ..., "provider": ..., "route": ...}`,
-each of them optional.
+The environment names one model version for a whole server. An application that chooses by flags
+(the gateway, the simulated fleet) declares its choice in the ASGI scope, which the middleware reads
+when the request is over: `scope["state"]["tocsin"]` may hold `model_version`, `provider` and
+`route`, each of them optional.
 """
 
 from __future__ import annotations

