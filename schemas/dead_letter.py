@@ -28,6 +28,8 @@ class DeadLetterReason(StrEnum):
     INVALID_VALUE = "invalid_value"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     TIME_IN_FUTURE = "time_in_future"
+    STORE_REFUSED = "store_refused"
+    INTERNAL_ERROR = "internal_error"
 
 
 class DeadLetter(Message):

@@ -58,4 +58,6 @@ DEAD_LETTER_MEANINGS: Final[dict[DeadLetterReason, str]] = {
     DeadLetterReason.INVALID_VALUE: "a wrong type, or a value out of its range",
     DeadLetterReason.TIME_OUT_OF_RANGE: "it ended before 2020",
     DeadLetterReason.TIME_IN_FUTURE: "it ended later than now + `TOCSIN_STREAMS__FUTURE_S`",
+    DeadLetterReason.STORE_REFUSED: "valid, but ClickHouse will not take the row",
+    DeadLetterReason.INTERNAL_ERROR: "valid, but a fault of Tocsin's kept it out; see the log",
 }

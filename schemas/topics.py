@@ -35,12 +35,16 @@ class Topics:
 
     REQUESTS: Final = Topic("llm.requests", "event id", "RequestEvent, one or a batch", "serving")
     ENGINE: Final = Topic("llm.engine", "server", "EngineSample", "stat logger", partitions=1)
-    FEEDBACK: Final = Topic(
-        "llm.feedback", "request id", "FeedbackEvent, one or a batch", "apps, gateway"
-    )
-    EVALS: Final = Topic("llm.evals", "request id", "EvalResult", "quality agent")
     # One partition each from here on: deciding needs the whole picture (groupings across series,
     # caps on actions, storms), so one worker at a time decides; docs/adr/0005 says more.
+    FEEDBACK: Final = Topic(
+        "llm.feedback",
+        "request id",
+        "FeedbackEvent, one or a batch",
+        "apps, gateway",
+        partitions=1,
+    )
+    EVALS: Final = Topic("llm.evals", "request id", "EvalResult", "quality agent", partitions=1)
     WINDOWS: Final = Topic(
         "llm.windows", "source", "WindowBatch", "windows agent", partitions=1, retention_ms=_DAY_MS
     )

@@ -8,7 +8,8 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -25,7 +26,8 @@ from schemas.base import SCHEMA_VERSION, Message
 from schemas.signal import Signal, SignalName
 from schemas.topics import Topic, Topics
 from streams import metrics
-from streams.publish import Publisher
+from streams.letters import Publishes
+from streams.retry import until_done
 
 __all__ = ["AlertAgent"]
 
@@ -49,7 +51,7 @@ class AlertAgent:
         rules: RuleSet,
         policy: Policy,
         table: MutableMapping[str, str],
-        publisher: Publisher,
+        publisher: Publishes,
         *,
         max_lag_s: float,
     ) -> None:
@@ -59,29 +61,36 @@ class AlertAgent:
         self._publisher = publisher
         self._max_lag_s = max_lag_s
         self._lagging = False
-        self._heard: dict[str, int] = {}
+        self._heard: set[str] = set()
+        # Signals and results come by two streams; a step reads, publishes and writes one state.
+        self._lock = asyncio.Lock()
 
     async def run(self, stream: Any) -> None:
-        """Process ``llm.signals`` for ever, one at a time: the table needs the current event."""
-        async for event in stream.events():
+        """Process ``llm.signals`` for ever, one at a time; the Faust agent's body."""
+        async for event in stream.noack().events():
             try:
-                signal = Signal.model_validate_json(event.value or b"")
+                await self.on_signal(Signal.model_validate_json(event.value or b""))
             except ValidationError as error:
-                log.error("signal_refused", offset=event.message.offset, error=str(error)[:500])
-                continue
-            await self.on_signal(signal)
+                _refused(Topics.SIGNALS, event, str(error))
+            except Exception as error:
+                log.exception("decision_fails", topic=Topics.SIGNALS.name)
+                _refused(Topics.SIGNALS, event, type(error).__name__)
             metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc()
+            event.ack()
 
     async def run_results(self, stream: Any) -> None:
         """Process the results among ``llm.actions`` for ever."""
-        async for event in stream.events():
+        async for event in stream.noack().events():
             try:
                 message = action_message.validate_json(event.value or b"")
+                if isinstance(message, ActionResult):
+                    await self.on_result(message)
             except ValidationError as error:
-                log.error("action_refused", offset=event.message.offset, error=str(error)[:500])
-                continue
-            if isinstance(message, ActionResult):
-                await self.on_result(message)
+                _refused(Topics.ACTIONS, event, str(error))
+            except Exception as error:
+                log.exception("decision_fails", topic=Topics.ACTIONS.name)
+                _refused(Topics.ACTIONS, event, type(error).__name__)
+            event.ack()
 
     async def on_signal(self, signal: Signal) -> None:
         """Decide what one signal means for every rule that asked for it."""
@@ -89,47 +98,48 @@ class AlertAgent:
         ends_evaluation = signal.signal is SignalName.WATERMARK_LAG and not signal.labels
         if ends_evaluation:
             self._lagging = signal.value is not None and signal.value > self._max_lag_s
-        for rule in self._rules.for_signal(signal):
-            await self._step(rule, signal, now_us)
-        if ends_evaluation:
-            for rule, missing in list(self._unheard(now_us)):
-                await self._step(rule, missing, now_us)
+        async with self._lock:
+            for rule in self._rules.for_signal(signal):
+                await self._try_step(rule, signal, now_us)
+            if ends_evaluation:
+                for rule, missing in list(self._unheard(now_us)):
+                    await self._try_step(rule, missing, now_us)
+                self._heard.clear()
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
-        state = self._state(result.fingerprint)
-        rule = self._rules.by_name.get(state.rule) if state else None
-        if state is None or rule is None:
-            log.warning("result_without_alert", action_id=result.action_id)
-            return
-        now_us = max(result.at_us, state.last_us or 0)
-        after, effects = on_action(rule, state, result, now_us)
-        await self._carry_out(after, effects, now_us)
+        async with self._lock:
+            state = self._state(result.fingerprint)
+            rule = self._rules.by_name.get(state.rule) if state else None
+            if state is None or rule is None:
+                log.warning("result_without_alert", action_id=result.action_id)
+                return
+            now_us = max(result.at_us, state.last_us or 0)
+            after, effects = on_action(rule, state, result, now_us)
+            await self._carry_out(after, effects, now_us)
+
+    async def _try_step(self, rule: Rule, signal: Signal, now_us: int) -> None:
+        """Step one rule; its fault is counted and keeps no other rule from stepping."""
+        try:
+            await self._step(rule, signal, now_us)
+        except Exception:
+            metrics.RULE_FAILURES.labels(rule=rule.name).inc()
+            log.exception("rule_fails", rule=rule.name)
 
     async def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._state(blank.fingerprint) or blank
-        self._heard[state.fingerprint] = now_us
+        self._heard.add(state.fingerprint)
         policy = self._policy().hold(self._lagging)
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
 
-    async def _carry_out(self, state: AlertState, effects: Iterable[Effect], now_us: int) -> None:
-        sent = [self._message(effect) for effect in effects]
-        pause = 0.1
-        while sent:
-            try:
-                for topic, message in sent:
-                    await self._publisher.send(topic, state.fingerprint, message)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a decision is not lost to a broker's pause
-                log.warning("decision_retries", error=repr(error)[:300])
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10)
-            else:
-                break
+    async def _carry_out(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
+        for effect in effects:
+            topic, message = self._message(effect)
+            send = partial(self._publisher.send_many, topic, [(state.fingerprint, message)])
+            await until_done("decisions", send)
         for effect in effects:
             if isinstance(effect, Act) and effect.request.kind is not ActionKind.UNDO:
                 policy = self._policy().record(effect.request, now_us)
@@ -139,7 +149,7 @@ class AlertAgent:
     def _unheard(self, now_us: int) -> Iterator[tuple[Rule, Signal]]:
         """Yield an unknown value for each open alert whose series was silent at this end."""
         for key, text in list(self._table.items()):
-            if key == _POLICY or self._heard.get(key) == now_us:
+            if key == _POLICY or key in self._heard:
                 continue
             state = AlertState.model_validate_json(text)
             rule = self._rules.by_name.get(state.rule)
@@ -189,3 +199,8 @@ class AlertAgent:
                 return Topics.ACTIONS, request
             case Judge(verdict):
                 return Topics.ACTIONS, verdict
+
+
+def _refused(topic: Topic, event: Any, detail: str) -> None:
+    metrics.REFUSED.labels(topic=topic.name).inc()
+    log.error("message_refused", topic=topic.name, offset=event.message.offset, error=detail[:500])

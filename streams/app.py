@@ -1,22 +1,61 @@
-"""The Faust application: settings, and nothing of its own."""
+"""The Faust application: settings, and how messages in hand are treated at the end."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
 import faust
+import structlog
 
 from schemas.settings import Settings
 
-__all__ = ["create_app"]
+__all__ = ["App", "Hold", "create_app"]
+
+log = structlog.get_logger(__name__)
+
+Hold = Callable[[Iterable[Any]], None]
+"""Takes Faust events whose work is done or kept elsewhere, though they are not acknowledged yet."""
+
+_PATIENCE_S: Final = 5.0
 
 
-def create_app(settings: Settings) -> faust.App:
+class App(faust.App):  # type: ignore[misc]
+    """Faust's application with an end that is bounded in time and loses nothing.
+
+    Before a rebalance and at the end Faust waits until every message that an agent has seen is
+    acknowledged. Some of ours wait long for that (an open window, a store that is away), and need
+    no waiting for: what is not acknowledged is read again.
+    """
+
+    def hold(self, events: Iterable[Any]) -> None:
+        """Let Faust wait no more for these events; acknowledging them later commits them."""
+        for event in events:
+            self.consumer.unacked.discard(event.message)
+
+    async def on_stop(self) -> None:
+        """Stop; what no agent finishes within a few seconds is left to be read again."""
+        give_up = asyncio.get_running_loop().call_later(_PATIENCE_S, self._give_up)
+        try:
+            await super().on_stop()
+        finally:
+            give_up.cancel()
+
+    def _give_up(self) -> None:
+        unfinished = self.consumer.unacked
+        log.warning("stop_leaves_messages", messages=len(unfinished))
+        unfinished.clear()
+
+
+def create_app(settings: Settings) -> App:
     """Return a Faust application on the broker of the settings.
 
     Keys and values stay raw bytes: an undecodable value would be lost inside Faust, so agents
     decode. Faust's web server stays off; metrics have their own port.
     """
     kafka = settings.kafka
-    return faust.App(
+    return App(
         settings.streams.app_id,
         broker=";".join(f"aiokafka://{host}" for host in kafka.bootstrap.split(",")),
         broker_client_id=kafka.client_id,

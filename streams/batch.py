@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -19,11 +19,22 @@ _SLICE_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one slice of the log that are new to the store."""
+    """Events of one slice of the log, in its order."""
 
     events: Sequence[RequestEvent]
     columns: EventColumns
     origin: Origin
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def select(self, keep: Sequence[int]) -> Batch:
+        """Return the batch of some of the events; all of them is this batch."""
+        if len(keep) == len(self.events):
+            return self
+        events = [self.events[i] for i in keep]
+        costs = self.columns.cost_nano_usd[list(keep)]
+        return Batch(events, EventColumns.from_events(events, costs), self.origin.select(keep))
 
     @property
     def token(self) -> str:
@@ -60,16 +71,10 @@ class SeenEvents:
         self._capacity = capacity
         self._ids: OrderedDict[UUID, None] = OrderedDict()
 
-    def new(self, ids: Sequence[UUID]) -> list[int]:
-        """Return the places of ids not seen before, without remembering them yet."""
-        fresh, here = [], Counter[UUID]()
-        for place, event_id in enumerate(ids):
-            if event_id not in self._ids and not here[event_id]:
-                fresh.append(place)
-            here[event_id] += 1
-        return fresh
+    def __contains__(self, event_id: UUID) -> bool:
+        return event_id in self._ids
 
-    def remember(self, ids: Sequence[UUID]) -> None:
+    def remember(self, ids: Iterable[UUID]) -> None:
         """Remember ids that the store has now; the oldest are forgotten."""
         self._ids.update(dict.fromkeys(ids))
         while len(self._ids) > self._capacity:

@@ -6,35 +6,35 @@ apart: no worker's memory would hold both.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import orjson
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from detectors.closed_window import Window
 from detectors.feedback import Feedback
-from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
-from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter, DeadLetterReason
+from schemas.dead_letter import DeadLetter, DeadLetterReason
 from schemas.feedback import FeedbackEvent
 from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
+from streams.app import Hold
 from streams.errors import StoreRefusedError, StoreUnavailableError
-from streams.publish import Publisher
+from streams.inserts import Inserts, insert_each
+from streams.letters import DeadLetters, Publishes
+from streams.replay import Queries
+from streams.retry import until_done
 from streams.rows import columns_of
-from streams.store import Store
 
 __all__ = ["FeedbackAgent"]
 
 log = structlog.get_logger(__name__)
-
-_one_or_many: Final[TypeAdapter[FeedbackEvent | list[FeedbackEvent]]] = TypeAdapter(
-    FeedbackEvent | list[FeedbackEvent]
-)
 
 _LABELS: Final = ("provider", "model", "model_version", "feature")
 _COLUMNS: Final = (
@@ -56,56 +56,77 @@ _PATIENCE_US: Final = 60_000_000
 """How long feedback waits for its request to arrive in the store."""
 
 
+class _Store(Inserts, Queries, Protocol):
+    """Takes rows and answers questions."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """One record of the topic, and how many of its events are not recorded yet."""
+
+    event: Any
+    open: int = 0
+
+
 @dataclass(slots=True)
 class _Waiting:
-    event: FeedbackEvent
+    feedback: FeedbackEvent
+    record: _Record
     since_us: int
 
 
 class FeedbackAgent:
-    """Joins feedback with requests, keeps what came too early for a minute, counts the rest."""
+    """Joins feedback with requests, keeps what came too early for a minute, counts the rest.
+
+    A record is acknowledged once all of it is in the store, in the log's order.
+    """
 
     def __init__(
         self,
         queries: Sequence[SignalQuery],
-        store: Store,
-        publisher: Publisher,
+        store: _Store,
+        publisher: Publishes,
         clock: Clock,
+        hold: Hold,
+        *,
+        future_us: int = 60_000_000,
     ) -> None:
         self._store = store
-        self._publisher = publisher
         self._clock = clock
+        self._hold = hold
+        self._future_us = future_us
+        self._letters = DeadLetters(Topics.FEEDBACK, publisher, clock)
         self._feedback = Feedback(queries)
-        self._waiting: deque[_Waiting] = deque()
+        self._records: deque[_Record] = deque()
+        self._waiting: list[_Waiting] = []
+        self._joining = asyncio.Lock()
 
     async def run(self, stream: Any) -> None:
         """Process ``llm.feedback`` for ever; the Faust agent's body."""
         async for events in stream.noack_take(500, within=0.2):
             for event in events:
                 await self._take_in(event)
+            metrics.RECORDS.labels(topic=Topics.FEEDBACK.name).inc(len(events))
+            self._hold(events)
             await self.join()
-            for event in events:
-                event.ack()
+
+    async def assigned(self, owner: bool) -> None:
+        """Drop what waits when another worker reads it from now on."""
+        if not owner:
+            async with self._joining:
+                self._records.clear()
+                self._waiting.clear()
 
     async def join(self) -> None:
         """Join what waits; also called by a timer."""
-        if not self._waiting:
-            return
-        ids = sorted({waiting.event.request_id for waiting in self._waiting})
-        try:
-            found = await self._store.query(_JOIN, {"ids": ids})
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            log.warning("feedback_waits", error=str(error)[:300])
-            return
-        labels = {row[0]: dict(zip(_LABELS, row[1:], strict=True)) for row in found}
-        oldest_us = self._clock() - _PATIENCE_US
-        done: list[_Waiting] = []
-        waiting: deque[_Waiting] = deque()
-        for item in self._waiting:
-            known = item.event.request_id in labels
-            (done if known or item.since_us < oldest_us else waiting).append(item)
-        self._waiting = waiting
-        await self._record([item.event for item in done], labels)
+        async with self._joining:
+            if self._waiting:
+                try:
+                    await self._join()
+                except (StoreUnavailableError, StoreRefusedError) as error:
+                    log.warning("feedback_waits", error=str(error)[:300])
+            while self._records and not self._records[0].open:
+                self._records.popleft().event.ack()
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Do nothing: thumbs come from ``llm.feedback``."""
@@ -114,41 +135,86 @@ class FeedbackAgent:
         """Return the shares of thumbs up at a window's end."""
         return self._feedback.evaluate(end_us)
 
-    async def _record(
-        self, events: Sequence[FeedbackEvent], labels: dict[str, dict[str, str]]
-    ) -> None:
-        if not events:
-            return
+    async def _join(self) -> None:
+        asked = list(self._waiting)
+        ids = sorted({item.feedback.request_id for item in asked})
+        found = await self._store.query(_JOIN, {"ids": ids})
+        labels = {row[0]: dict(zip(_LABELS, row[1:], strict=True)) for row in found}
+        oldest_us = self._clock() - _PATIENCE_US
+        ready = [
+            item
+            for item in asked
+            if item.feedback.request_id in labels or item.since_us < oldest_us
+        ]
+        await self._record(ready, labels)
+        for item in ready:
+            item.record.open -= 1
+        done = set(map(id, ready))
+        self._waiting = [item for item in self._waiting if id(item) not in done]
+
+    async def _record(self, items: Sequence[_Waiting], labels: dict[str, dict[str, str]]) -> None:
+        events = [item.feedback for item in items]
         rows = columns_of(events, _COLUMNS)
         rows["matched"] = [event.request_id in labels for event in events]
         for name in _LABELS:
             rows[name] = [labels.get(event.request_id, {}).get(name, "") for event in events]
-        await self._store.insert("feedback", rows)
-        for event in events:
-            if event.request_id in labels:
-                self._feedback.add(event, labels[event.request_id])
-            else:
+        refused = await insert_each(self._store, "feedback", rows)
+        letters = []
+        for row in refused:
+            message = items[row.index].record.event.message
+            place = (message.partition, message.offset, None)
+            payload = events[row.index].to_json()
+            letters.append(
+                self._letters.letter(DeadLetterReason.STORE_REFUSED, row.detail, payload, place)
+            )
+        await until_done("dead letters", lambda: self._letters.send(letters))
+        lost = {row.index for row in refused}
+        for i, event in enumerate(events):
+            if event.request_id not in labels:
                 metrics.FEEDBACK_UNMATCHED.inc()
+            elif i not in lost:
+                self._feedback.add(event, labels[event.request_id])
 
     async def _take_in(self, event: Any) -> None:
         now_us = self._clock()
+        record = _Record(event)
+        self._records.append(record)
+        good, letters = self._decode(event, now_us)
+        await until_done("dead letters", lambda: self._letters.send(letters))
+        record.open = len(good)
+        self._waiting.extend(_Waiting(feedback, record, now_us) for feedback in good)
+
+    def _decode(self, event: Any, now_us: int) -> tuple[list[FeedbackEvent], list[DeadLetter]]:
+        """Return the events of a record and letters for what is none; neighbours do not suffer."""
+        value = event.value or b""
+        partition, offset = event.message.partition, event.message.offset
+
+        def refuse(
+            reason: DeadLetterReason, detail: str, payload: bytes, index: int | None
+        ) -> None:
+            place = (partition, offset, index)
+            letters.append(self._letters.letter(reason, detail, payload, place))
+
+        good: list[FeedbackEvent] = []
+        letters: list[DeadLetter] = []
         try:
-            parsed = _one_or_many.validate_json(event.value or b"")
-        except ValidationError as error:
-            message = event.message
-            letter = DeadLetter.model_construct(
-                schema_version=SCHEMA_VERSION,
-                reason=DeadLetterReason.INVALID_VALUE,
-                detail=str(error.errors(include_input=False, include_url=False))[:2_000],
-                topic=Topics.FEEDBACK.name,
-                partition=message.partition,
-                offset=message.offset,
-                payload=(event.value or b"")[:MAX_PAYLOAD_BYTES],
-                payload_size=len(event.value or b""),
-                at_us=now_us,
-            )
-            await self._publisher.send(Topics.DEAD_LETTER, letter.topic, letter)
-            metrics.DEAD_LETTERS.labels(reason=letter.reason.value).inc()
-            return
-        events = parsed if isinstance(parsed, list) else [parsed]
-        self._waiting.extend(_Waiting(item, now_us) for item in events)
+            document = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            reason = DeadLetterReason.NOT_JSON if value else DeadLetterReason.EMPTY
+            refuse(reason, str(error), value, None)
+            return good, letters
+        alone = not isinstance(document, list)
+        for index, item in enumerate([document] if alone else document):
+            payload = value if alone else orjson.dumps(item)
+            place = None if alone else index
+            try:
+                feedback = FeedbackEvent.model_validate_json(payload)
+            except ValidationError as error:
+                detail = str(error.errors(include_input=False, include_url=False))
+                refuse(DeadLetterReason.INVALID_VALUE, detail, payload, place)
+                continue
+            if feedback.at_us > now_us + self._future_us:
+                refuse(DeadLetterReason.TIME_IN_FUTURE, "at_us is in the future", payload, place)
+                continue
+            good.append(feedback)
+        return good, letters

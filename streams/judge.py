@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import httpx
 import orjson
 import stamina
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from schemas.settings import JudgeSettings
 from streams.errors import StreamsError
@@ -21,6 +21,9 @@ RUBRIC: Final = (
 )
 
 
+_EXPLANATION_CHARS: Final = 4_096
+
+
 class JudgeError(StreamsError):
     """The judge could not be asked, or did not answer in time."""
 
@@ -32,10 +35,16 @@ class BadVerdictError(StreamsError):
 class Verdict(BaseModel):
     """What the judge must answer; ``score`` runs from 1 to 5."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict: true is no 1, and "4" is no score that the schema allows.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     score: Annotated[int, Field(ge=1, le=5)]
-    explanation: Annotated[str, Field(max_length=4_096)] = ""
+    explanation: str = ""
+
+    @field_validator("explanation")
+    @classmethod
+    def _clip(cls, text: str) -> str:
+        return text[:_EXPLANATION_CHARS]
 
     @property
     def normalized(self) -> float:
@@ -61,6 +70,15 @@ _FORMAT: Final[dict[str, Any]] = {
 }
 
 
+def _worth_another_try(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return (
+            status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR
+        )
+    return isinstance(error, httpx.TransportError)
+
+
 class Judge:
     """A client of one judge."""
 
@@ -80,7 +98,7 @@ class Judge:
         """Return the judge's verdict on one answer.
 
         Raises:
-            JudgeError: no answer after three tries.
+            JudgeError: it refused, or did not answer in three tries.
             BadVerdictError: an answer without a valid score.
         """
         body = {
@@ -95,7 +113,7 @@ class Judge:
         }
         try:
             content = await self._ask(body)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             raise JudgeError(f"{type(error).__name__}: {error}") from error
         try:
             return Verdict.model_validate_json(content)
@@ -106,7 +124,7 @@ class Judge:
         """Close the connections."""
         await self._client.aclose()
 
-    @stamina.retry(on=httpx.HTTPError, attempts=3, timeout=None)
+    @stamina.retry(on=_worth_another_try, attempts=3, timeout=None)
     async def _ask(self, body: dict[str, Any]) -> str:
         response = await self._client.post("chat/completions", json=body)
         response.raise_for_status()

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -17,46 +17,80 @@ from detectors.merge import WindowMerger
 from detectors.watermark import Watermark
 from schemas.clock import Clock
 from schemas.settings import StreamSettings
+from schemas.topics import Topics
 from schemas.window import WindowBatch
 from streams import metrics
+from streams.app import Hold
+from streams.inserts import Inserts, insert_each
 from streams.rows import window_rows
-from streams.signals import SignalsAgent
-from streams.store import Store
 
-__all__ = ["MergeAgent"]
+__all__ = ["Evaluates", "MergeAgent"]
 
 log = structlog.get_logger(__name__)
 
 _CORRECTION_WINDOWS: Final = 6
 
 
+class Evaluates(Protocol):
+    """What makes signals of closed windows."""
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        """Take in closed windows, corrections included."""
+
+    async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
+        """Say all signals at a window's end."""
+
+
 class MergeAgent:
     """Merges partials, closes windows by the watermark, and hands them on in order.
 
-    A batch of partials is acknowledged only when its windows are closed, stored and evaluated: a
-    restart reads the open ones again.
+    A batch of partials is acknowledged only when no correction of its windows can come any more:
+    a restart reads again what it needs to close and to correct windows whole. Held events wait for
+    that, not for the agent: a rebalance does not wait for them.
     """
 
     def __init__(
-        self, settings: StreamSettings, store: Store, signals: SignalsAgent, clock: Clock
+        self,
+        settings: StreamSettings,
+        store: Inserts,
+        signals: Evaluates,
+        clock: Clock,
+        hold: Hold,
     ) -> None:
-        self._window_us = settings.window_us
+        self._settings = settings
         self._store = store
         self._signals = signals
         self._clock = clock
+        self._hold = hold
+        self._lock = asyncio.Lock()
+        self._owner = False
+        self._begin()
+
+    def _begin(self) -> None:
+        settings = self._settings
+        self._correction_us = _CORRECTION_WINDOWS * settings.window_us
         # Lateness is the first stage's matter: its watermarks have it taken off.
         self._watermark = Watermark(0, settings.idle_us + settings.lateness_us)
-        self._merger = WindowMerger(_CORRECTION_WINDOWS * settings.window_us)
+        self._merger = WindowMerger(self._correction_us)
         self._pending: deque[tuple[Any, int]] = deque()
+        self._last_offset = -1
         self._closed: list[Window] = []
         self._evaluated_us = 0
-        self._lock = asyncio.Lock()
+
+    async def assigned(self, owner: bool) -> None:
+        """Keep the open windows of a topic that stays with this worker; drop those of one gone."""
+        async with self._lock:
+            if self._owner and not owner:
+                self._begin()
+            self._owner = owner
 
     async def run(self, stream: Any) -> None:
         """Process ``llm.windows`` for ever; the Faust agent's body."""
         async for events in stream.noack_take(100, within=0.05):
+            self._hold(events)
             for event in events:
                 self._take_in(event)
+            metrics.RECORDS.labels(topic=Topics.WINDOWS.name).inc(len(events))
             try:
                 await self.advance()
             except Exception:
@@ -71,7 +105,8 @@ class MergeAgent:
             windows = self._closed
             await self._hand_on(windows, watermark_us)
             self._closed = []
-            while self._pending and self._pending[0][1] <= watermark_us:
+            settled_us = watermark_us - self._correction_us
+            while self._pending and self._pending[0][1] <= settled_us:
                 self._pending.popleft()[0].ack()
             self._report(watermark_us, windows)
 
@@ -81,27 +116,36 @@ class MergeAgent:
         return max(0.0, (self._clock() - watermark_us) / 1e6) if watermark_us else None
 
     def _take_in(self, event: Any) -> None:
+        if event.message.offset <= self._last_offset:
+            return  # read again after a rebalance; the first reading's event stands for it
+        self._last_offset = event.message.offset
+        last_end_us = 0
         try:
-            batch = WindowBatch.model_validate_json(event.value)
+            batch = WindowBatch.model_validate_json(event.value or b"")
             self._merger.add(batch)
         except (ValidationError, DetectorError) as error:
             # Only a worker of another version writes what this one cannot read.
+            metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()
             log.error("window_batch_refused", offset=event.message.offset, error=str(error)[:500])
-            event.ack()
-            return
-        self._watermark.observe(batch.source, batch.watermark_us, self._clock())
-        last_end = max((partial.window_end_us for partial in batch.partials), default=0)
-        self._pending.append((event, last_end))
+        else:
+            self._watermark.observe(batch.source, batch.watermark_us, self._clock())
+            last_end_us = max((partial.window_end_us for partial in batch.partials), default=0)
+        # In the log's order, whatever it was: commits must not pass what is still needed.
+        self._pending.append((event, last_end_us))
 
     async def _hand_on(self, windows: Sequence[Window], watermark_us: int) -> None:
         if windows:
-            await self._store.insert("windows", window_rows(windows))
+            refused = await insert_each(self._store, "windows", window_rows(windows))
+            for row in refused:
+                metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()
+                log.error("window_row_refused", error=row.detail[:500])
         for end_us, group in groupby(windows, key=lambda window: window.end_us):
             self._signals.take_in(list(group))
             if end_us > self._evaluated_us:
                 await self._evaluate(end_us)
         # Silence is evaluated as well: rates fall, and what has no samples becomes unknown.
-        boundary_us = watermark_us // self._window_us * self._window_us
+        window_us = self._settings.window_us
+        boundary_us = watermark_us // window_us * window_us
         if self._evaluated_us and boundary_us > self._evaluated_us:
             await self._evaluate(boundary_us)
 

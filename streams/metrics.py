@@ -11,8 +11,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 __all__ = [
     "BATCH_EVENTS",
-    "BUILD_READY",
     "DEAD_LETTERS",
+    "DETECTOR_FAILURES",
     "DUPLICATES",
     "EVALS",
     "EVENTS",
@@ -23,10 +23,13 @@ __all__ = [
     "MESSAGES_SENT",
     "NOTIFICATIONS",
     "RECORDS",
+    "REFUSED",
     "ROWS",
+    "RULE_FAILURES",
     "WATERMARK_LAG",
     "WINDOWS_CLOSED",
     "WINDOW_FAILURES",
+    "WORKER_READY",
 ]
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -43,6 +46,19 @@ DEAD_LETTERS: Final = Counter(
 )
 DUPLICATES: Final = Counter(
     "tocsin_duplicates_total", "Events skipped because the store had them already.", ["how"]
+)
+REFUSED: Final = Counter(
+    "tocsin_messages_refused_total",
+    "Messages of Tocsin's own topics that were of another version, or that the store refused.",
+    ["topic"],
+)
+DETECTOR_FAILURES: Final = Counter(
+    "tocsin_detector_failures_total",
+    "Evaluations that a source of signals could not do, for a fault of ours.",
+    ["source"],
+)
+RULE_FAILURES: Final = Counter(
+    "tocsin_rule_failures_total", "Steps that a rule could not take, for a fault of ours.", ["rule"]
 )
 ROWS: Final = Counter("tocsin_rows_inserted_total", "Rows that the store acknowledged.", ["table"])
 INSERT_SECONDS: Final = Histogram(
@@ -75,4 +91,4 @@ FEEDBACK_UNMATCHED: Final = Counter(
 NOTIFICATIONS: Final = Counter(
     "tocsin_notifications_total", "Deliveries by receiver and outcome.", ["notifier", "outcome"]
 )
-BUILD_READY: Final = Gauge("tocsin_worker_ready", "1 once partitions are assigned.")
+WORKER_READY: Final = Gauge("tocsin_worker_ready", "1 once partitions are assigned.")

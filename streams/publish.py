@@ -20,16 +20,12 @@ class Publisher:
     def __init__(self, app: faust.App) -> None:
         self._app = app
 
-    async def send(self, topic: Topic, key: str, message: Message) -> None:
-        """Send one message.
+    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
+        """Send messages in order, waiting once for all acknowledgements.
 
         Raises:
-            faust.exceptions.ProducerSendError, aiokafka errors: the broker did not take it.
+            faust.exceptions.ProducerSendError, KafkaError: the broker did not take them all.
         """
-        await self.send_many(topic, [(key, message)])
-
-    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
-        """Send messages in order, waiting once for all acknowledgements."""
         if not items:
             return
         await self._app.maybe_start_producer()

@@ -25,10 +25,11 @@ from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
 from streams.batch import Batch
+from streams.inserts import Inserts, insert_each
 from streams.judge import BadVerdictError, Judge, JudgeError
-from streams.publish import Publisher
+from streams.letters import Publishes
+from streams.retry import until_done
 from streams.rows import columns_of
-from streams.store import Store
 
 __all__ = ["QualityAgent"]
 
@@ -56,8 +57,8 @@ class QualityAgent:
         self,
         settings: JudgeSettings,
         queries: Sequence[SignalQuery],
-        store: Store,
-        publisher: Publisher,
+        store: Inserts,
+        publisher: Publishes,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -66,7 +67,8 @@ class QualityAgent:
         self._clock = clock
         self._judge = Judge(settings) if settings.base_url else None
         self._queue: asyncio.Queue[RequestEvent] = asyncio.Queue(settings.queue)
-        self._skipped: list[EvalResult] = []
+        self._results: list[EvalResult] = []
+        self._publishing = asyncio.Lock()
         self._quality = Quality(queries)
 
     def offer(self, batch: Batch) -> None:
@@ -84,7 +86,7 @@ class QualityAgent:
             try:
                 self._queue.put_nowait(event)
             except asyncio.QueueFull:
-                self._skipped.append(self._result(event, EvalOutcome.SKIPPED))
+                self._results.append(self._result(event, EvalOutcome.SKIPPED))
 
     async def work(self) -> None:
         """Judge queued requests for ever, a few at once."""
@@ -94,6 +96,15 @@ class QualityAgent:
             for _ in range(self._settings.concurrency):
                 group.create_task(self._work(self._judge))
 
+    async def publish(self) -> None:
+        """Send the results so far; also called by a timer, for what was skipped."""
+        async with self._publishing:
+            results, self._results = self._results, []
+            items = [(result.request_id, result) for result in results]
+            await until_done("evals", lambda: self._publisher.send_many(Topics.EVALS, items))
+            for result in results:
+                metrics.EVALS.labels(outcome=result.outcome.value).inc()
+
     async def close(self) -> None:
         """Close the judge's connections."""
         if self._judge is not None:
@@ -102,11 +113,12 @@ class QualityAgent:
     async def run(self, stream: Any) -> None:
         """Process ``llm.evals`` for ever: rows, and samples for the signals."""
         async for events in stream.noack_take(500, within=0.2):
-            results = [result for event in events if (result := _decode(event)) is not None]
-            if results:
-                await self._store.insert("evals", columns_of(results, _COLUMNS))
-                for result in results:
-                    self._quality.add(result)
+            try:
+                await self._record(events)
+            except Exception:
+                metrics.REFUSED.labels(topic=Topics.EVALS.name).inc(len(events))
+                log.exception("evals_fail", messages=len(events))
+            metrics.RECORDS.labels(topic=Topics.EVALS.name).inc(len(events))
             for event in events:
                 event.ack()
 
@@ -120,17 +132,22 @@ class QualityAgent:
     async def _work(self, judge: Judge) -> None:
         while True:
             event = await self._queue.get()
-            skipped, self._skipped = self._skipped, []
             try:
-                results = [*skipped, await self._evaluate(judge, event)]
-                await self._publisher.send_many(
-                    Topics.EVALS, [(result.request_id, result) for result in results]
-                )
-            except Exception:
-                log.exception("eval_lost", request_id=event.request_id)
-                continue
-            for result in results:
-                metrics.EVALS.labels(outcome=result.outcome.value).inc()
+                result = await self._evaluate(judge, event)
+            except Exception as error:
+                log.exception("judging_fails", event_id=str(event.event_id))
+                said = type(error).__name__
+                result = self._result(event, EvalOutcome.JUDGE_ERROR, explanation=said)
+            self._results.append(result)
+            await self.publish()
+
+    async def _record(self, events: Sequence[Any]) -> None:
+        results = [result for event in events if (result := _decode(event)) is not None]
+        for row in await insert_each(self._store, "evals", columns_of(results, _COLUMNS)):
+            metrics.REFUSED.labels(topic=Topics.EVALS.name).inc()
+            log.error("eval_refused", eval_id=str(results[row.index].eval_id), error=row.detail)
+        for result in results:
+            self._quality.add(result)
 
     async def _evaluate(self, judge: Judge, event: RequestEvent) -> EvalResult:
         if event.prompt_redacted is None or event.output_redacted is None:
@@ -177,7 +194,8 @@ class QualityAgent:
 
 def _decode(event: Any) -> EvalResult | None:
     try:
-        return EvalResult.model_validate_json(event.value)
+        return EvalResult.model_validate_json(event.value or b"")
     except ValidationError as error:
+        metrics.REFUSED.labels(topic=Topics.EVALS.name).inc()
         log.error("eval_refused", offset=event.message.offset, error=str(error)[:500])
         return None

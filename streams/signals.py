@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +11,9 @@ from detectors.closed_window import Window
 from schemas.base import SCHEMA_VERSION
 from schemas.signal import Signal, SignalName
 from schemas.topics import Topics
-from streams.publish import Publisher
+from streams import metrics
+from streams.letters import Publishes
+from streams.retry import until_done
 
 __all__ = ["SignalSource", "SignalsAgent", "series_key"]
 
@@ -39,17 +40,20 @@ class SignalsAgent:
     """Asks all sources at each window's end and publishes what they say, the lag last.
 
     The lag is said with each evaluation, and being last it tells the alert agent that the
-    evaluation is complete.
+    evaluation is complete. A source that fails is counted and silences no other.
     """
 
-    def __init__(self, sources: Sequence[SignalSource], publisher: Publisher) -> None:
+    def __init__(self, sources: Sequence[SignalSource], publisher: Publishes) -> None:
         self._sources = sources
         self._publisher = publisher
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Give closed windows to every source."""
         for source in self._sources:
-            source.take_in(windows)
+            try:
+                source.take_in(windows)
+            except Exception:
+                log.exception("signal_source_fails", source=_count_failure(source))
 
     async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
         """Publish all signals at a window's end; waits for the broker as long as it takes."""
@@ -58,7 +62,7 @@ class SignalsAgent:
             try:
                 signals.extend(await source.signals(end_us))
             except Exception:
-                log.exception("signal_source_failed", source=type(source).__name__)
+                log.exception("signal_source_fails", source=_count_failure(source))
         signals.append(
             Signal(
                 schema_version=SCHEMA_VERSION,
@@ -71,15 +75,11 @@ class SignalsAgent:
                 detector="watermark",
             )
         )
-        pause = 0.1
-        while True:
-            try:
-                await self._publisher.send_many(
-                    Topics.SIGNALS, [(series_key(signal), signal) for signal in signals]
-                )
-            except Exception as error:  # noqa: BLE001 - whatever it is, the windows wait
-                log.warning("signals_retry", error=repr(error)[:300])
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10)
-            else:
-                return
+        items = [(series_key(signal), signal) for signal in signals]
+        await until_done("signals", lambda: self._publisher.send_many(Topics.SIGNALS, items))
+
+
+def _count_failure(source: SignalSource) -> str:
+    name = type(source).__name__.removesuffix("Agent").lower()
+    metrics.DETECTOR_FAILURES.labels(source=name).inc()
+    return name

@@ -17,9 +17,8 @@ from schemas.flag import FlagValue
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
-from streams.errors import StoreRefusedError
+from streams.inserts import Inserts, insert_each
 from streams.rows import columns_of
-from streams.store import Store
 
 __all__ = ["SINKS", "Sink", "SinkAgent"]
 
@@ -156,7 +155,7 @@ SINKS: Final = (
 class SinkAgent:
     """Writes one topic into one table; rows that repeat after a crash replace themselves."""
 
-    def __init__(self, sink: Sink, store: Store, log_id: str) -> None:
+    def __init__(self, sink: Sink, store: Inserts, log_id: str) -> None:
         self._sink = sink
         self._store = store
         self._log_id = log_id
@@ -164,7 +163,13 @@ class SinkAgent:
     async def run(self, stream: Any) -> None:
         """Process the topic for ever; the Faust agent's body."""
         async for events in stream.noack_take(1_000, within=0.2):
-            await self._insert(events)
+            try:
+                await self._insert(events)
+            except Exception:
+                # Tocsin made these messages: a fault of ours must not stop the decisions behind.
+                metrics.REFUSED.labels(topic=self._sink.topic.name).inc(len(events))
+                log.exception("sink_fails", table=self._sink.table, messages=len(events))
+            metrics.RECORDS.labels(topic=self._sink.topic.name).inc(len(events))
             for event in events:
                 event.ack()
 
@@ -176,20 +181,23 @@ class SinkAgent:
                 messages.append(sink.message.validate_json(event.value or b""))
                 places.append(event.message)
             except ValidationError as error:
-                # Tocsin writes these topics itself: another version's message, or a stranger's.
-                place = (event.message.topic, event.message.partition, event.message.offset)
-                log.error("message_refused", place=place, error=str(error)[:500])
-        metrics.RECORDS.labels(topic=sink.topic.name).inc(len(events))
+                self._refused(event.message, str(error))
         rows = columns_of(messages, sink.columns)
         if sink.placed:
             rows["kafka_log"] = [self._log_id] * len(messages)
             rows["kafka_partition"] = [place.partition for place in places]
             rows["kafka_offset"] = [place.offset for place in places]
-        try:
-            await self._store.insert(sink.table, rows)
-        except StoreRefusedError as error:
-            if len(messages) > 1:
-                for event in events:
-                    await self._insert([event])
-            else:
-                log.error("row_refused", table=sink.table, error=str(error)[:500])
+        for row in await insert_each(self._store, sink.table, rows):
+            self._refused(places[row.index], row.detail)
+
+    def _refused(self, place: Any, detail: str) -> None:
+        # Another version's message, or a stranger's: the topic still has it.
+        topic = self._sink.topic.name
+        metrics.REFUSED.labels(topic=topic).inc()
+        log.error(
+            "message_refused",
+            topic=topic,
+            partition=place.partition,
+            offset=place.offset,
+            error=detail[:500],
+        )

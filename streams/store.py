@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -17,13 +16,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from schemas.settings import ClickHouseSettings
 from streams import metrics
 from streams.errors import StoreRefusedError, StoreUnavailableError
+from streams.inserts import Rows
 
 __all__ = ["Store"]
 
 log = structlog.get_logger(__name__)
-
-Rows = Mapping[str, Sequence[Any]]
-"""Columns by name, all of one length."""
 
 # Codes by which ClickHouse says that these very rows are wrong, and no later try will help:
 # cannot parse, type mismatch, no such column, unknown type, value out of range, bad cast...
@@ -88,14 +85,18 @@ class Store:
         rows: list[tuple[Any, ...]] = await self._run(self._query, sql, parameters)
         return rows
 
-    async def close(self) -> None:
-        """Close the connection."""
+    def close(self) -> None:
+        """Close the connection, without waiting for what the store may never answer."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
-            await self._run(self._client.close)
-        self._thread.shutdown(wait=False)
+            self._client.close()
 
     async def _run(self, function: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        except RuntimeError as error:  # only after close()
+            raise StoreUnavailableError(f"closed: {error}") from None
+        return await work
 
     def _connect(self) -> Client:
         if self._client is None:

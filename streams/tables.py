@@ -14,11 +14,15 @@ __all__ = ["text_table"]
 
 
 def text_table(app: faust.App, name: str) -> MutableMapping[str, str]:
-    """Return a table whose writes are in its changelog before the event is acknowledged."""
+    """Return a table whose writes are in its changelog before a later acknowledgement is committed.
+
+    Written outside of a stream as well, so its one partition is chosen by key and not by event.
+    """
     return app.Table(  # type: ignore[no-any-return]
         name,
         partitions=1,
         key_type=str,
         value_type=str,
+        use_partitioner=True,
         help="JSON by key",
     )

@@ -7,9 +7,9 @@ Offsets of taken-in events are acknowledged here, once the partial windows that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -20,14 +20,18 @@ from schemas.clock import Clock
 from schemas.columns import EventColumns
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
-from schemas.window import WindowBatch
+from schemas.window import WindowBatch, WindowPartial
 from streams import metrics
 from streams.batch import Batch
-from streams.publish import Publisher
+from streams.letters import Publishes
+from streams.replay import source_name
 
-__all__ = ["WindowsAgent"]
+__all__ = ["MAX_MESSAGE_BYTES", "WindowsAgent"]
 
 log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES: Final = 900_000
+"""Apache Kafka takes 1 MiB unless told otherwise; larger flushes go in several messages."""
 
 
 @dataclass(slots=True)
@@ -38,13 +42,15 @@ class _Source:
     epoch: str = field(default_factory=lambda: uuid4().hex)
     sequence: int = 0
     watermark_us: int = 0
+    told_watermark_us: int = 0
+    up_to_offset: int | None = None
     changed: bool = False
 
 
 class WindowsAgent:
     """Gathers events into partial windows by partition and flushes them every ``flush_s``."""
 
-    def __init__(self, settings: StreamSettings, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, settings: StreamSettings, publisher: Publishes, clock: Clock) -> None:
         self._settings = settings
         self._publisher = publisher
         self._clock = clock
@@ -61,19 +67,17 @@ class WindowsAgent:
         """
         parts = batch.by_partition()
         for partition, places in parts.items():
-            columns = batch.columns
-            if len(parts) > 1:
-                columns = EventColumns.from_events(
-                    [batch.events[i] for i in places], columns.cost_nano_usd[places]
-                )
+            part = batch.select(places)
+            columns = part.columns
             source = self._source(partition)
             try:
                 source.store.add(columns)
             except Exception:
                 log.exception("window_refuses", partition=partition, events=len(columns))
-                self._add_one_by_one(source.store, batch, places)
+                self._add_one_by_one(source.store, part)
             latest = int(columns.ints("end_time_us").max())
             source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
+            source.up_to_offset = max(part.origin.offsets)
             source.changed = True
 
     def acknowledge_later(self, events: Sequence[Any]) -> None:
@@ -89,23 +93,30 @@ class WindowsAgent:
     async def flush(self) -> None:
         """Send what was gathered, wait for the broker, then acknowledge its events.
 
-        A failed send is kept and sent first next time, under its own sequence number.
+        A failed send is kept and sent first next time, under its own sequence numbers.
         """
         async with self._lock:
             events, self._unacknowledged = self._unacknowledged, []
             for partition, source in self._sources.items():
                 if source.changed:
-                    self._outgoing.append(self._drain(partition, source))
+                    self._outgoing.extend(self._drain(partition, source))
             try:
                 await self._publisher.send_many(Topics.WINDOWS, self._outgoing)
-            except Exception as error:  # noqa: BLE001 - kept, and tried again
-                log.warning("windows_flush_retries", error=repr(error)[:300])
+            except BaseException as error:
                 self._unacknowledged = events + self._unacknowledged
+                if not isinstance(error, Exception):
+                    raise
+                log.warning("windows_flush_retries", error=repr(error)[:300])
                 return
-            self._outgoing.clear()
+            self._outgoing = []
             self._flushed_at_us = self._clock()
             for event in events:
                 event.ack()
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Announce partitions of this worker, so that no window closes before they were heard."""
+        for partition in partitions:
+            self._source(partition).changed = True
 
     async def revoked(self, partitions: Iterable[int]) -> None:
         """Send what is open of partitions that go to another worker, and forget them."""
@@ -114,8 +125,8 @@ class WindowsAgent:
             self._sources.pop(partition, None)
 
     @staticmethod
-    def _add_one_by_one(store: WindowStore, batch: Batch, places: Sequence[int]) -> None:
-        for place in places:
+    def _add_one_by_one(store: WindowStore, batch: Batch) -> None:
+        for place in range(len(batch)):
             costs = batch.columns.cost_nano_usd[[place]]
             try:
                 store.add(EventColumns.from_events([batch.events[place]], costs))
@@ -130,15 +141,38 @@ class WindowsAgent:
             self._sources[partition] = _Source(store)
         return self._sources[partition]
 
-    def _drain(self, partition: int, source: _Source) -> tuple[str, WindowBatch]:
-        name = f"{Topics.REQUESTS.name}-{partition}"
-        source.sequence += 1
+    def _drain(self, partition: int, source: _Source) -> Iterator[tuple[str, WindowBatch]]:
+        name = source_name(partition)
         source.changed = False
-        return name, WindowBatch(
-            schema_version=SCHEMA_VERSION,
-            source=name,
-            epoch=source.epoch,
-            sequence=source.sequence,
-            watermark_us=source.watermark_us,
-            partials=source.store.drain(),
-        )
+        pieces = list(_cut(source.store.drain()))
+        for number, partials in enumerate(pieces, 1):
+            last = number == len(pieces)
+            source.sequence += 1
+            # Only with the last piece is all of it said, and may windows close by it.
+            yield (
+                name,
+                WindowBatch(
+                    schema_version=SCHEMA_VERSION,
+                    source=name,
+                    epoch=source.epoch,
+                    sequence=source.sequence,
+                    watermark_us=source.watermark_us if last else source.told_watermark_us,
+                    up_to_offset=source.up_to_offset if last else None,
+                    partials=partials,
+                ),
+            )
+        source.told_watermark_us = source.watermark_us
+
+
+def _cut(partials: tuple[WindowPartial, ...]) -> Iterator[tuple[WindowPartial, ...]]:
+    """Yield partials in parts whose JSON stays within a message."""
+    part: list[WindowPartial] = []
+    size = 0
+    for partial in partials:
+        length = len(partial.to_json()) + 1
+        if part and size + length > MAX_MESSAGE_BYTES:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(partial)
+        size += length
+    yield tuple(part)

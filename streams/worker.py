@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
-import faust
 import structlog
 
 from alerting.notifiers.build import build_notifiers
@@ -19,20 +18,23 @@ from schemas.signal import SignalName, SignalQuery
 from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.alert import AlertAgent
-from streams.app import create_app
+from streams.app import App, create_app
 from streams.cost import CostAgent
 from streams.drift import DriftAgent
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
 from streams.notify import NotifyAgent
+from streams.ownership import Ownership
 from streams.performance import PerformanceAgent
 from streams.publish import Publisher
 from streams.quality import QualityAgent
+from streams.replay import Replay
 from streams.signals import SignalsAgent, SignalSource
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
 from streams.tables import text_table
+from streams.tail import WindowsTail
 from streams.windows import WindowsAgent
 
 __all__ = ["build_app"]
@@ -41,10 +43,10 @@ log = structlog.get_logger(__name__)
 
 Body = Callable[[Any], Awaitable[None]]
 
-_HOUR_S = 3_600.0
+_HOUR_S: Final = 3_600.0
 
 
-def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
+def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     """Return the application with every agent on its topic.
 
     Raises:
@@ -63,8 +65,18 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
 
     windows = WindowsAgent(streams, publisher, clock)
     quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock)
-    ingest = IngestAgent(settings, ingest_store, publisher, prices, windows, quality, clock)
-    feedback = FeedbackAgent(queries, sink_store, publisher, clock)
+    replay = Replay(settings.kafka.log_id, ingest_store, WindowsTail(settings.kafka))
+    ingest = IngestAgent(
+        settings, ingest_store, replay, publisher, prices, windows, quality, clock, app.hold
+    )
+    feedback = FeedbackAgent(
+        queries,
+        sink_store,
+        publisher,
+        clock,
+        app.hold,
+        future_us=round(streams.future_s * 1e6),
+    )
     cost = CostAgent(
         merge_store,
         clock,
@@ -78,7 +90,8 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
         quality,
         feedback,
     ]
-    merge = MergeAgent(streams, merge_store, SignalsAgent(sources, publisher), clock)
+    signals = SignalsAgent(sources, publisher)
+    merge = MergeAgent(streams, merge_store, signals, clock, app.hold)
     alert = AlertAgent(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),
@@ -86,7 +99,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
         publisher,
         max_lag_s=settings.alerting.max_watermark_lag_s,
     )
-    receipts = text_table(app, "notification-receipts")
+    outbox = text_table(app, "notification-outbox")
+    notifiers = [
+        NotifyAgent(notifier, outbox, clock) for notifier in build_notifiers(settings.notify)
+    ]
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
     _agent(app, Topics.WINDOWS, "merge", merge.run)
@@ -94,9 +110,9 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
     _agent(app, Topics.FEEDBACK, "feedback", feedback.run)
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
-    for notifier in build_notifiers(settings.notify):
-        deliver = NotifyAgent(notifier, receipts, clock)
-        _agent(app, Topics.NOTIFICATIONS, f"notify-{notifier.name}", deliver.run)
+    for notify in notifiers:
+        _agent(app, Topics.NOTIFICATIONS, f"notify-{notify.name}", notify.run)
+        app.task(notify.work)
     for sink in SINKS:
         body = SinkAgent(sink, sink_store, settings.kafka.log_id).run
         _agent(app, sink.topic, f"sink-{sink.table}", body)
@@ -105,27 +121,25 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> faust.App:
     _timer(app, flush_s, "flush-windows", windows.flush_if_due)
     _timer(app, flush_s, "advance-windows", merge.advance)
     _timer(app, 1.0, "join-feedback", feedback.join)
+    _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(quality.work)
 
-    async def revoked(_: faust.App, revoked: set[Any], **__: Any) -> None:
-        partitions = [tp.partition for tp in revoked if tp.topic == Topics.REQUESTS.name]
-        await windows.revoked(partitions)
-        ingest.revoked(partitions)
+    ownership = Ownership(app, windows, ingest, (merge, feedback, *notifiers))
+    ownership.connect()
 
-    async def stopped(_: faust.App, **__: Any) -> None:
+    async def stopped(_: App, **__: Any) -> None:
+        await ownership.leave()
         await quality.close()
         for store in (ingest_store, merge_store, sink_store):
-            await store.close()
+            store.close()
 
-    app.on_partitions_revoked.connect(revoked, weak=False)
     app.on_before_shutdown.connect(stopped, weak=False)
 
     async def ready() -> None:
-        metrics.BUILD_READY.set(1)
-        log.info("worker_ready", topics=len(SINKS) + 5, rules=len(rules.rules))
+        metrics.WORKER_READY.set(1)
+        log.info("worker_ready", rules=len(rules.rules))
 
     app.task(ready)
-
     return app
 
 
@@ -138,7 +152,7 @@ def _always(scale: float) -> set[SignalQuery]:
     }
 
 
-def _agent(app: faust.App, topic: Topic, name: str, body: Body) -> None:
+def _agent(app: App, topic: Topic, name: str, body: Body) -> None:
     async def agent(stream: Any) -> None:
         await body(stream)
 
@@ -146,7 +160,7 @@ def _agent(app: faust.App, topic: Topic, name: str, body: Body) -> None:
     app.agent(source, name=name)(agent)
 
 
-def _timer(app: faust.App, seconds: float, name: str, body: Callable[[], Awaitable[None]]) -> None:
+def _timer(app: App, seconds: float, name: str, body: Callable[[], Awaitable[None]]) -> None:
     @functools.wraps(body)
     async def timer() -> None:
         try:

@@ -1,4 +1,5 @@
--- One row a closed window of a series; a correction replaces it by its higher revision.
+-- One row a closed window of a series. A window only ever grows, so of several rows for one window
+-- that with the most requests is the newest, whichever worker wrote it.
 CREATE TABLE IF NOT EXISTS windows
 (
     window_start        DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS windows
     output_tokens_per_s Nullable(Float64),
     closed_at           DateTime64(3, 'UTC') DEFAULT now64(3)
 )
-ENGINE = ReplacingMergeTree(revision)
+ENGINE = ReplacingMergeTree(requests)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (model, model_version, provider, route, feature, window_start, labels)
 TTL toDateTime(window_start) + INTERVAL 400 DAY

@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS signals
     detail      Map(LowCardinality(String), Float64),
     ingested_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
-ENGINE = ReplacingMergeTree(ingested_at)
+-- Said again after a restart, with less of the past behind it, a signal does not replace the first.
+ENGINE = ReplacingMergeTree(samples)
 PARTITION BY toYYYYMM(window_end)
 ORDER BY (signal, labels, over_s, window_end)
 TTL toDateTime(window_end) + INTERVAL 90 DAY

@@ -61,7 +61,8 @@ CREATE TABLE IF NOT EXISTS dead_letters
 )
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(at)
-ORDER BY (topic, partition, offset, at, kafka_log, kafka_partition, kafka_offset)
+-- By where the bad record stood, not where its letter does: a letter sent twice is one row.
+ORDER BY (topic, partition, offset, kafka_log, ifNull(`index`, 4294967295))
 TTL toDateTime(at) + INTERVAL 30 DAY
 SETTINGS ttl_only_drop_parts = 1;
 

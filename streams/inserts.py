@@ -1,0 +1,60 @@
+"""Insert what can be inserted: one row that the store refuses never costs its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streams.errors import StoreRefusedError
+
+__all__ = ["Inserts", "RefusedRow", "Rows", "insert_each"]
+
+Rows = Mapping[str, Sequence[Any]]
+"""Columns by name, all of one length."""
+
+
+class Inserts(Protocol):
+    """What takes rows: the store."""
+
+    async def insert(self, table: str, rows: Rows, *, token: str = "") -> None:
+        """Insert columns; see ``Store.insert``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that the store will never take: its place among the given ones, and why."""
+
+    index: int
+    detail: str
+
+
+async def insert_each(
+    store: Inserts, table: str, rows: Rows, *, token: str = ""
+) -> list[RefusedRow]:
+    """Insert columns and return the rows that the store refused; the others are in it.
+
+    A refused insert is halved until the bad rows stand alone: 2 log2(n) inserts for one in n.
+    """
+    return await _insert(store, table, rows, token, 0)
+
+
+async def _insert(
+    store: Inserts, table: str, rows: Rows, token: str, first: int
+) -> list[RefusedRow]:
+    count = len(next(iter(rows.values()), ()))
+    if not count:
+        return []
+    try:
+        await store.insert(table, rows, token=token)
+    except StoreRefusedError as error:
+        if count == 1:
+            return [RefusedRow(first, str(error))]
+        middle = count // 2
+        refused = []
+        for start, stop in ((0, middle), (middle, count)):
+            part = {name: column[start:stop] for name, column in rows.items()}
+            part_token = f"{token}:{first + start}-{first + stop}" if token else ""
+            refused += await _insert(store, table, part, part_token, first + start)
+        return refused
+    return []
