@@ -108,6 +108,13 @@ MOMENTS: Final[tuple[Moment, ...]] = (
         "alerting",
     ),
     Moment(
+        "rollback_refused",
+        "rollback refused: nothing was promoted since",
+        f"{_micros(_FIRST)} FROM actions WHERE type = 'action_result' AND kind = 'rollback'"
+        " AND status = 'refused'",
+        "executor",
+    ),
+    Moment(
         "fallback_applied",
         "fallback applied",
         f"{_micros(_FIRST)} {_RESULT} 'fallback'",
