@@ -109,10 +109,11 @@ MOMENTS: Final[tuple[Moment, ...]] = (
     ),
     Moment(
         "rollback_refused",
-        "rollback refused: nothing was promoted since",
-        f"{_micros(_FIRST)} FROM actions WHERE type = 'action_result' AND kind = 'rollback'"
-        " AND status = 'refused'",
-        "executor",
+        "rollback refused, the ladder goes on",
+        f"{_micros(_FIRST)} FROM alerts WHERE rule = 'error-rate' AND step = 'rollback'"
+        f" AND {_OUTAGE} AND reason LIKE '%refused%'"
+        " AND at > fromUnixTimestamp64Micro({outage:Int64})",
+        "policy",
     ),
     Moment(
         "fallback_applied",
