@@ -57,6 +57,9 @@ class KafkaSettings(_Section):
     replication_factor: Count = 1
     session_timeout_s: PositiveSeconds = 10
     heartbeat_interval_s: PositiveSeconds = 3
+    fetch_wait_s: PositiveSeconds = Field(
+        default=0.5, description="how long the broker may hold a fetch that has no data"
+    )
     log_id: str = Field(
         default="kafka",
         description="names this broker's log in ClickHouse rows; new when offsets start again",

@@ -10,6 +10,7 @@ import faust
 import structlog
 
 from schemas.settings import Settings
+from streams.transport import transport_with
 
 __all__ = ["App", "Hold", "create_app"]
 
@@ -55,7 +56,7 @@ def create_app(settings: Settings) -> App:
     decode. Faust's web server stays off; metrics have their own port.
     """
     kafka = settings.kafka
-    return App(
+    app = App(
         settings.streams.app_id,
         broker=";".join(f"aiokafka://{host}" for host in kafka.bootstrap.split(",")),
         broker_client_id=kafka.client_id,
@@ -78,3 +79,5 @@ def create_app(settings: Settings) -> App:
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.transport = transport_with(kafka.fetch_wait_s)(app.conf.broker_consumer, app)
+    return app

@@ -31,6 +31,9 @@ __all__ = ["Stack", "StackOptions"]
 _SESSION_TIMEOUT_S: Final = 2.0
 """Tansu holds a join back for half the session timeout: short, so that a worker is ready soon."""
 
+_FETCH_WAIT_S: Final = 0.1
+"""Tansu looks for new records only a few times within it: short, so that each hop is fast."""
+
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
@@ -143,6 +146,7 @@ class Stack:
             log_id=f"embedded-{uuid.uuid4().hex[:12]}",
             session_timeout_s=_SESSION_TIMEOUT_S,
             heartbeat_interval_s=_SESSION_TIMEOUT_S / 4,
+            fetch_wait_s=_FETCH_WAIT_S,
             partitions=self._base.kafka.partitions,
         )
         clickhouse = self._base.clickhouse.model_copy(
@@ -165,6 +169,7 @@ class Stack:
             "TOCSIN_KAFKA__LOG_ID": kafka.log_id,
             "TOCSIN_KAFKA__SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
             "TOCSIN_KAFKA__HEARTBEAT_INTERVAL_S": str(kafka.heartbeat_interval_s),
+            "TOCSIN_KAFKA__FETCH_WAIT_S": str(kafka.fetch_wait_s),
             **_clickhouse_variables(clickhouse),
             "TOCSIN_FLAGS__PATH": str(flags.path),
             **self._options.environment,
