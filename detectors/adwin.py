@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from river import drift
-
 from detectors.base import JSON, is_known, read_snapshot
 from detectors.errors import DetectorError
 
@@ -107,6 +105,8 @@ class AdwinDrift:
         self._detected = bool(self._adwin.drift_detected)
 
     def _build(self) -> Any:
+        from river import drift  # noqa: PLC0415 - takes half a second, and is needed late
+
         adwin = drift.ADWIN(delta=self._delta)
         for x in self._inputs:
             adwin.update(x)

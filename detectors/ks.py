@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from detectors.base import JSON
 from detectors.errors import DetectorError
@@ -31,6 +30,8 @@ def ks_test(reference: NDArray[np.float64], current: NDArray[np.float64]) -> KsR
         distribution for two independent samples. Bull. Math. Univ. Moscow 2, 1939.
 
     """
+    from scipy import stats  # noqa: PLC0415 - takes a second and more, and is needed late
+
     result = stats.ks_2samp(reference, current, method="asymp")
     return KsResult(float(result.statistic), float(result.pvalue))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from detectors.closed_window import Window
 from detectors.drift import Drift
@@ -11,12 +14,19 @@ from schemas.signal import Signal, SignalQuery
 
 __all__ = ["DriftAgent"]
 
+_LATE: Final = ("scipy.stats", "river.drift")
+
 
 class DriftAgent:
     """Two-sample KS, PSI and ADWIN over the token lengths of closed windows, by model."""
 
     def __init__(self, settings: DriftSettings, queries: Collection[SignalQuery]) -> None:
         self._drift = Drift(settings, queries)
+
+    async def load(self) -> None:
+        """Import what the detectors import late, beside the stream, before they need it."""
+        for module in _LATE:
+            await asyncio.to_thread(importlib.import_module, module)
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Take in closed windows."""

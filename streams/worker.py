@@ -83,9 +83,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         lookback_us=round(_HOUR_S / scale * 1e6),
         every_us=round(60 / scale * 1e6),
     )
+    drift = DriftAgent(settings.drift, queries)
     sources: list[SignalSource] = [
         PerformanceAgent(queries, streams.window_us),
-        DriftAgent(settings.drift, queries),
+        drift,
         cost,
         quality,
         feedback,
@@ -140,6 +141,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         log.info("worker_ready", rules=len(rules.rules))
 
     app.task(ready)
+    app.task(drift.load)
     return app
 
 
