@@ -50,9 +50,13 @@ class TcpProxy:
         while True:
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
+            except OSError:  # cut
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # the target is down
+                near.close()
+                continue
             with self._lock:
                 self._open += [near, far]
             for pair in ((near, far), (far, near)):

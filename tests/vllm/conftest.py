@@ -18,7 +18,8 @@ from schemas.codec import decode_records
 from schemas.engine import EngineSample
 from schemas.event import RequestEvent
 from schemas.topics import Topics
-from tests.support.broker import Broker, create_topics, free_port, read_all, running_broker
+from tests.support.broker import create_topics, free_port, read_all, running_broker
+from tests.support.tcp_proxy import TcpProxy, running_proxy
 from tests.support.vllm.server import VENV, Running, serve
 
 SETUP = Path(__file__).resolve().parents[1] / "support" / "vllm" / "setup.py"
@@ -28,11 +29,12 @@ NO_AVX512 = 3
 
 @dataclass
 class Live:
-    """A vLLM under watch, and the broker that can be ended and started again."""
+    """A vLLM under watch, and the broker behind a proxy that can be cut; both can be ended."""
 
     running: Running
     port: int
-    broker: Broker | None = None
+    proxy: TcpProxy
+    _hidden: int
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -40,12 +42,11 @@ class Live:
         return f"127.0.0.1:{self.port}"
 
     def start_broker(self) -> None:
-        self.broker = self._stack.enter_context(running_broker(self.port))
+        self._stack.enter_context(running_broker(self._hidden, advertised=self.port))
         asyncio.run(create_topics(self.bootstrap))
 
     def end_broker(self) -> None:
         self._stack.close()
-        self.broker = None
 
     def events(self) -> list[RequestEvent]:
         """Return every event that the broker holds now."""
@@ -99,8 +100,8 @@ def _live(kind: str, directory: Path, **settings: str) -> Iterator[Live]:
     arguments = ["--api-server-count", "2"] if kind == "embed" else []
     with serve(
         kind, log, middleware=MIDDLEWARE, environment=variables, arguments=arguments
-    ) as running:
-        live = Live(running, port)
+    ) as running, running_proxy(port, hidden := free_port()) as proxy:
+        live = Live(running, port, proxy, hidden)
         try:
             live.start_broker()
             yield live
