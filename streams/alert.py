@@ -16,12 +16,12 @@ import structlog
 from pydantic import ValidationError
 
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
-from alerting.machine import on_action, step
+from alerting.machine import on_action, on_neighbour, step
 from alerting.policy import Policy
 from alerting.rules import RuleSet
 from alerting.rules.model import Rule
 from alerting.state import AlertState
-from schemas.action import ActionKind, ActionResult, action_message
+from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
 from schemas.base import SCHEMA_VERSION, Message
 from schemas.signal import Signal, SignalName
 from schemas.topics import Topic, Topics
@@ -34,6 +34,7 @@ __all__ = ["AlertAgent"]
 log = structlog.get_logger(__name__)
 
 _POLICY: Final = "policy"
+_REQUEST: Final = "request:"
 
 
 class AlertAgent:
@@ -42,7 +43,8 @@ class AlertAgent:
     Args:
         rules: the rules in force, their durations as they are to be applied.
         policy: what may act, before anything was done.
-        table: fingerprint to AlertState as JSON text; one more key holds the policy's memory.
+        table: fingerprint to AlertState as JSON text; further keys hold the policy's memory and
+            the requests that wait for their results.
         max_lag_s: rules hold while the watermark lags more than this.
     """
 
@@ -117,6 +119,21 @@ class AlertAgent:
             now_us = max(result.at_us, state.last_us or 0)
             after, effects = on_action(rule, state, result, now_us)
             await self._carry_out(after, effects, now_us)
+            await self._tell_neighbours(result)
+
+    async def _tell_neighbours(self, result: ActionResult) -> None:
+        """Let other alerts know of an action that moved their series' traffic away."""
+        key = _REQUEST + result.action_id
+        text = self._table.get(key)
+        if not text:
+            return
+        request = ActionRequested.model_validate_json(text)
+        for rule, state in list(self._live()):
+            now_us = max(result.at_us, state.last_us or 0)
+            after, effects = on_neighbour(rule, state, request, result, now_us)
+            if after is not state or effects:
+                await self._carry_out(after, effects, now_us)
+        del self._table[key]
 
     async def _try_step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         """Step one rule; its fault is counted and keeps no other rule from stepping."""
@@ -141,33 +158,42 @@ class AlertAgent:
             send = partial(self._publisher.send_many, topic, [(state.fingerprint, message)])
             await until_done("decisions", send)
         for effect in effects:
-            if isinstance(effect, Act) and effect.request.kind is not ActionKind.UNDO:
-                policy = self._policy().record(effect.request, now_us)
+            if not isinstance(effect, Act):
+                continue
+            request = effect.request
+            self._table[_REQUEST + request.action_id] = request.to_json().decode()
+            if request.kind is not ActionKind.UNDO:
+                policy = self._policy().record(request, now_us)
                 self._table[_POLICY] = policy.to_json().decode()
         self._store(state)
 
     def _unheard(self, now_us: int) -> Iterator[tuple[Rule, Signal]]:
         """Yield an unknown value for each open alert whose series was silent at this end."""
+        for rule, state in self._live():
+            if state.fingerprint in self._heard:
+                continue
+            missing = Signal(
+                schema_version=SCHEMA_VERSION,
+                signal=rule.signal,
+                labels=state.labels,
+                over_s=rule.over_s,
+                window_end_us=now_us,
+                value=None,
+                samples=0,
+                detector="absent",
+            )
+            if rule.matches(missing):  # a rule may have got other labels since
+                yield rule, missing
+
+    def _live(self) -> Iterator[tuple[Rule, AlertState]]:
+        """Yield each alert that is not at rest, with its rule."""
         for key, text in list(self._table.items()):
-            if key == _POLICY or key in self._heard:
+            if key == _POLICY or key.startswith(_REQUEST):
                 continue
             state = AlertState.model_validate_json(text)
             rule = self._rules.by_name.get(state.rule)
-            if rule is None or state.idle:
-                continue
-            yield (
-                rule,
-                Signal(
-                    schema_version=SCHEMA_VERSION,
-                    signal=rule.signal,
-                    labels=state.labels,
-                    over_s=rule.over_s,
-                    window_end_us=now_us,
-                    value=None,
-                    samples=0,
-                    detector="absent",
-                ),
-            )
+            if rule is not None and not state.idle:
+                yield rule, state
 
     def _state(self, fingerprint: str) -> AlertState | None:
         text = self._table.get(fingerprint)
