@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
 
 from schemas.event import Operation
+from serving.emit.error_class import find_error
 
-__all__ = ["Answer", "error_class", "read_body", "read_piece", "read_tail"]
+__all__ = ["Answer", "read_body", "read_piece", "read_tail"]
 
 Json = Mapping[str, Any]
 
-_HTTP_NAMES: Final = frozenset(status.name.lower() for status in HTTPStatus)
 # The keys of a chat delta, beside its content, under which generated output comes.
 _OUTPUT_KEYS: Final = ("reasoning", "reasoning_content", "tool_calls", "refusal")
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
@@ -49,21 +48,6 @@ class Answer:
         self.text_room -= len(text)
         if text:
             self.text.append(text)
-
-
-def error_class(kind: object, code: object = None, message: object = None) -> str:
-    """Return a short, stable class for an error: `not_found`, `engine_dead`, `503`."""
-    if isinstance(message, str) and "EngineCore encountered an issue" in message:
-        return "engine_dead"
-    if isinstance(kind, str) and kind.strip():
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.strip())
-        if name := re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:64]:
-            # vLLM says both "Bad Request" and "BadRequestError".
-            short = name.removesuffix("_error")
-            if short in _HTTP_NAMES:
-                return short
-            return name
-    return str(code) if isinstance(code, int) else "unknown"
 
 
 def read_piece(operation: Operation, data: bytes, answer: Answer) -> int | None:
@@ -105,16 +89,9 @@ def read_tail(body: bytes, answer: Answer) -> None:
 
 def _read_error(data: Json, answer: Answer) -> bool:
     """Note the error that an object tells of, in any of the APIs' shapes."""
-    error = data.get("error")
-    if isinstance(error, str) and error:
-        answer.error_type = error_class(error)
-    elif isinstance(error, dict):
-        answer.error_type = error_class(error.get("type"), error.get("code"), error.get("message"))
-    elif data.get("type") == "error":  # Responses
-        answer.error_type = error_class(data.get("code"), None, data.get("message"))
-    else:
-        return False
-    return True
+    found = find_error(data)
+    answer.error_type = found or answer.error_type
+    return found is not None
 
 
 def _read_usage(usage: object, answer: Answer) -> None:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from schemas.event import Operation, new_event_id
-from serving.emit.answer import error_class
 from serving.emit.counters import contained
 from serving.emit.emission import Emission, shared_emission
+from serving.emit.error_class import error_class
 from serving.emit.exchange import Exchange
 from serving.emit.operations import operation_of
 from serving.emit.request import parse_headers

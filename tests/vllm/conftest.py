@@ -98,9 +98,12 @@ def _live(kind: str, directory: Path, **settings: str) -> Iterator[Live]:
     log = directory / f"{kind}.log"
     # Two API processes for the short run: each has a middleware and an emitter of its own.
     arguments = ["--api-server-count", "2"] if kind == "embed" else []
-    with serve(
-        kind, log, middleware=MIDDLEWARE, environment=variables, arguments=arguments
-    ) as running, running_proxy(port, hidden := free_port()) as proxy:
+    with (
+        serve(
+            kind, log, middleware=MIDDLEWARE, environment=variables, arguments=arguments
+        ) as running,
+        running_proxy(port, hidden := free_port()) as proxy,
+    ):
         live = Live(running, port, proxy, hidden)
         try:
             live.start_broker()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.event import Operation
-from serving.emit.answer import Answer, error_class, read_body, read_piece, read_tail
+from serving.emit.answer import Answer, read_body, read_piece, read_tail
+from serving.emit.error_class import error_class
 
 KEYS = [
     *(
