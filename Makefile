@@ -31,17 +31,16 @@ format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .
 
 test-browser: $(VENV)/.dev ## the pages in headless Chromium (packages chromium, chromium-driver)
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser tests/browser
 
 test-demo: $(VENV)/.dev ## the whole demo, and what it left in the store
-	$(BIN)/python -m pytest -m demo
+	$(BIN)/python -m pytest -m demo -s tests/demo
 
 test-kafka: $(VENV)/.dev ## against real Apache Kafka (Java 17 and Maven)
-	$(BIN)/python -m pytest -m kafka
+	$(BIN)/python -m pytest -m kafka -s tests/kafka
 
 test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; builds .vllm-venv)
-	bash tests/support/vllm/setup.sh
-	$(BIN)/python -m pytest -m vllm -s
+	$(BIN)/python -m pytest -m vllm -s tests/vllm
 
 lock: ## pin what pyproject.toml allows (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
