@@ -41,6 +41,10 @@ class Child:
         """Return the process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    def poll(self) -> int | None:
+        """Return the exit code of a process that has ended; None while it runs."""
+        return self._process.poll() if self._process else None
+
     def start(self) -> None:
         """Start the process; ``wait_until`` tells when it is ready."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ class Child:
         Raises:
             PartFailedError: with the exit code and the end of the log.
         """
-        code = self._process.poll() if self._process else None
+        code = self.poll()
         if code is not None:
             raise PartFailedError(f"{self.name} ended with exit code {code}: {self.tail()}")
 
@@ -86,7 +90,7 @@ class Child:
             text = self._log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
         except OSError:
             text = ""
-        return f"{text}\n(log: {self._log})"
+        return f"{text}\n(log: {self._log})" if text else f"nothing was printed to {self._log}"
 
     def stop(self, timeout_s: float = 15) -> int | None:
         """Ask the process to end, wait, kill it if it does not; return its exit code."""

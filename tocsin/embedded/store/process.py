@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +11,13 @@ from typing import Self
 
 import httpx
 
+from tocsin.embedded.child import Child
+from tocsin.embedded.errors import PartFailedError
 from tocsin.embedded.store.errors import StoreStartError
 
 __all__ = ["StoreAddress", "StoreProcess"]
 
 PASSWORD_VARIABLE = "TOCSIN_CLICKHOUSE__PASSWORD"  # noqa: S105 - the variable's name
-_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class StoreProcess:
         self._port = port
         self._password = password
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._address: StoreAddress | None = None
 
     @property
@@ -71,12 +69,12 @@ class StoreProcess:
 
     @property
     def pid(self) -> int | None:
-        """Give the process id; None before `start` and after `stop`."""
-        return self._process.pid if self._process else None
+        """Give the process id while it runs."""
+        return self._child.pid if self._child else None
 
     def poll(self) -> int | None:
         """Give the exit code of a process that has ended; None while it runs."""
-        return self._process.poll() if self._process else None
+        return self._child.poll() if self._child else None
 
     def start(self, timeout_s: float = 30.0) -> StoreAddress:
         """Start the process and wait until it answers.
@@ -86,61 +84,35 @@ class StoreProcess:
         """
         with tempfile.TemporaryDirectory(prefix="tocsin-store-") as scratch:
             port_file = Path(scratch) / "port"
-            log = self._log or Path(scratch) / "log"
-            log.parent.mkdir(parents=True, exist_ok=True)
             command = [
                 *(sys.executable, "-m", "tocsin.embedded.store", "--path", str(self._path)),
                 *("--host", self._host, "--port", str(self._port), "--port-file", str(port_file)),
             ]
-            environment = {**os.environ, PASSWORD_VARIABLE: self._password}
-            with log.open("ab") as output:
-                begin = output.tell()
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    # Ctrl-C at a terminal reaches the launcher, which stops its parts in order.
-                    start_new_session=True,
-                )
+            self._child = Child(
+                "the store",
+                command,
+                self._log or Path(scratch) / "log",
+                {PASSWORD_VARIABLE: self._password},
+            )
+            self._child.start()
             try:
-                self._wait(self._process, port_file, time.monotonic() + timeout_s)
-            except StoreStartError as error:
+                self._child.wait_until(lambda: self._ready(port_file), timeout_s)
+            except PartFailedError as error:
                 self.stop()
-                said = log.read_bytes()[begin:].decode(errors="replace").strip()
-                raise StoreStartError(said or str(error)) from error
+                raise StoreStartError(str(error)) from error
             except BaseException:
                 self.stop()
                 raise
         return self.address
 
-    def _wait(self, process: subprocess.Popen[bytes], port_file: Path, deadline: float) -> None:
-        while not self._ready(port_file):
-            if process.poll() is not None:
-                raise StoreStartError(f"the store ended with exit code {process.returncode}")
-            if time.monotonic() > deadline:
-                raise StoreStartError("the store did not answer in time")
-            time.sleep(_POLL_S)
-
     def stop(self, timeout_s: float = 15.0) -> int | None:
         """Ask the process to end, wait, and kill it if it does not; give its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.terminate()
-        try:
-            return process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        return self._child.stop(timeout_s) if self._child else None
 
     def kill(self) -> None:
         """End the process at once, as a crash would (tests of durability)."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        if self._child:
+            self._child.kill()
 
     def _ready(self, port_file: Path) -> bool:
         try:
