@@ -34,7 +34,7 @@ class DirectoryHeldError(StoreError):
         holder = f"process {pid}" if pid is not None else "another process"
         when = f" since {since}" if since else ""
         super().__init__(
-            f"the store directory {path} is held by {holder}{when}; "
+            f"the data directory {path} is held by {holder}{when}; "
             "stop that process or choose another directory"
         )
 
