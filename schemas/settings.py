@@ -195,6 +195,8 @@ class ActuatorSettings(_Section):
     request_age_s: PositiveSeconds = Field(
         default=900, description="an action asked for longer ago is refused: the picture is stale"
     )
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9465
 
 
 class PriceSettings(_Section):

@@ -57,15 +57,26 @@ def worker() -> None:
 def executor() -> None:
     """Run the executor, which carries out requested actions, until SIGTERM or Ctrl-C.
 
+    Metrics: http://HOST:PORT/metrics as set by TOCSIN_ACTUATORS__METRICS_HOST and _METRICS_PORT.
+
     Example: TOCSIN_FLAGS__PATH=/etc/tocsin/flags.json tocsin executor
     """
     import asyncio
     import signal
 
+    import prometheus_client
+
     from serving.executor import run_executor
+    from tocsin.embedded.ports import choose_port
 
     with errors_told():
         settings = settings_for_command()
+
+        actuators = settings.actuators
+        port = choose_port(
+            "executor's /metrics", actuators.metrics_port, "TOCSIN_ACTUATORS__METRICS_PORT"
+        )
+        prometheus_client.start_http_server(port, actuators.metrics_host)
 
         async def run() -> None:
             stop = asyncio.Event()

@@ -59,6 +59,7 @@ def _addresses(stack: Stack) -> Table:
     )
     for number, url in enumerate(stack.metrics_urls):
         table.add_row(f"metrics of worker {number}", url)
+    table.add_row("metrics of the executor", stack.executor_metrics_url)
     table.add_row("flags (flagd format)", str(settings.flags.path))
     table.add_row("logs", str(settings.data_dir / "logs"))
     return table

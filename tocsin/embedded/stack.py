@@ -84,6 +84,11 @@ class Stack:
         self._exit.close()
 
     @property
+    def executor_metrics_url(self) -> str:
+        """Return where the executor shows its metrics."""
+        return f"http://{LOOPBACK}:{self.settings.actuators.metrics_port}/metrics"
+
+    @property
     def metrics_urls(self) -> list[str]:
         """Return where each worker shows its metrics."""
         first = self.settings.streams.metrics_port
@@ -154,6 +159,8 @@ class Stack:
         )
         flags = self._base.flags.model_copy(update={"path": data_dir / "flags.json"})
         streams = self._base.streams.model_copy(update={"metrics_port": metrics_port})
+        executor_port = choose_port("executor's /metrics", 0, "")
+        actuators = self._base.actuators.model_copy(update={"metrics_port": executor_port})
         self.settings = self._base.model_copy(
             update={
                 "data_dir": data_dir,
@@ -161,6 +168,7 @@ class Stack:
                 "clickhouse": clickhouse,
                 "flags": flags,
                 "streams": streams,
+                "actuators": actuators,
             }
         )
         self.environment = {
@@ -172,6 +180,7 @@ class Stack:
             "TOCSIN_KAFKA__FETCH_WAIT_S": str(kafka.fetch_wait_s),
             **_clickhouse_variables(clickhouse),
             "TOCSIN_FLAGS__PATH": str(flags.path),
+            "TOCSIN_ACTUATORS__METRICS_PORT": str(executor_port),
             **self._options.environment,
         }
 
