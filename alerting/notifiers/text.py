@@ -34,14 +34,17 @@ def isotime(at_us: int) -> str:
 
 
 def headline(intent: NotificationIntent) -> str:
-    """Return one line that says what state the incident is in and what broke."""
-    state = "RESOLVED" if intent.event is NotifyEvent.RESOLVE else intent.severity.upper()
-    return f"{state}: {intent.title}"
+    """Return one line that says what state the incident is in and what broke, or was broken."""
+    if intent.event is NotifyEvent.RESOLVE:
+        return f"RESOLVED, was: {intent.title}"
+    return f"{intent.severity.upper()}: {intent.title}"
 
 
 def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
     """Return what a page shows as pairs: value, threshold, baseline, samples, since, labels."""
     value = format_value(intent.value, intent.unit)
+    if intent.event is NotifyEvent.RESOLVE:
+        value = f"last known {value}"
     pairs = [
         (intent.signal, f"{value} (alert {intent.threshold})"),
         ("over", format_duration(intent.over_s) if intent.over_s else "now"),
@@ -49,8 +52,9 @@ def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
     ]
     if intent.baseline is not None:
         pairs.append(("baseline", f"{intent.baseline:.4g}"))
-    since = format_duration((intent.at_us - intent.firing_since_us) / 1e6)
-    pairs.append(("since", f"{isotime(intent.firing_since_us)} ({since})"))
+    lasted = format_duration((intent.at_us - intent.firing_since_us) / 1e6)
+    day = _time(intent.firing_since_us).strftime("%Y-%m-%d")
+    pairs.append(("since", f"{day} {clock(intent.firing_since_us)} UTC ({lasted})"))
     pairs += [(name, label or "-") for name, label in sorted(intent.labels.items())]
     return pairs
 

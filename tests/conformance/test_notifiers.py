@@ -379,7 +379,7 @@ async def test_the_page_on_standard_output_says_it_all() -> None:
     await story(notifier)
     text = out.getvalue()
     for expected in ("ERROR: llama v2", "30.00% (alert > 1.00%)", "do: Check the provider.",
-                     "SELECT 1 FROM requests", "news 2", "RESOLVED: llama v2", "f0-1"):  # fmt: skip
+                     "SELECT 1 FROM requests", "news 2", "RESOLVED, was: llama v2", "f0-1"):  # fmt: skip
         assert expected in text
     assert text.count("SELECT 1") == 2  # whole pages at its beginning and its end
 
