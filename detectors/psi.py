@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr
 
 from detectors.base import JSON
 from detectors.errors import DetectorError
@@ -41,6 +40,8 @@ def psi(reference: NDArray[np.float64], current: NDArray[np.float64], bins: int 
         counts = np.bincount(np.searchsorted(edges, sample, side="left"), minlength=edges.size + 1)
         shares.append((counts + 0.5) / (sample.size + 0.5 * counts.size))
     first, second = shares
+    from scipy.special import rel_entr  # noqa: PLC0415 - takes a while, and is needed late
+
     return float(np.sum(rel_entr(first, second) + rel_entr(second, first)))
 
 

@@ -83,7 +83,7 @@ def decode_records(
             events = item if isinstance(item, list) else [item]
             decoded.events.extend(events)
             decoded.places.extend(Place(record, index) for index in range(len(events)))
-    _refuse_impossible_times(decoded, now_us + future_us)
+    _refuse_impossible_times(decoded, values, now_us + future_us)
     return decoded
 
 
@@ -185,7 +185,9 @@ def _classify(error: ValidationError) -> tuple[DeadLetterReason, str]:
     return DeadLetterReason.INVALID_VALUE, detail
 
 
-def _refuse_impossible_times(decoded: Decoded, latest_us: int) -> None:
+def _refuse_impossible_times(
+    decoded: Decoded, values: Sequence[bytes | None], latest_us: int
+) -> None:
     ends = [event.end_time_us for event in decoded.events]
     starts = [event.start_time_us for event in decoded.events]
     if not ends or (max(ends) <= latest_us and min(starts) >= MIN_TIME_US):
@@ -204,5 +206,7 @@ def _refuse_impossible_times(decoded: Decoded, latest_us: int) -> None:
             events.append(event)
             places.append(place)
             continue
-        decoded.refused.append(Refused(place.record, place.index, reason, detail, event.to_json()))
+        alone = (values[place.record] or b"").lstrip()[:1] == b"{"
+        index = None if alone else place.index
+        decoded.refused.append(Refused(place.record, index, reason, detail, event.to_json()))
     decoded.events, decoded.places = events, places

@@ -10,6 +10,7 @@ import faust
 import structlog
 
 from schemas.settings import Settings
+from streams.tables import Tables
 from streams.transport import transport_with
 
 __all__ = ["App", "Hold", "create_app"]
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> App:
         topic_allow_declare=True,
         topic_disable_leader=True,
         web_enabled=False,
+        TableManager=Tables,
     )
     app.transport = transport_with(kafka.fetch_wait_s)(app.conf.broker_consumer, app)
     return app

@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 import faust
+from faust.tables.manager import TableManager
 
-__all__ = ["text_table"]
+__all__ = ["Tables", "text_table"]
+
+
+class Tables(TableManager):  # type: ignore[misc]
+    """Faust's tables without the second that it waits for tables declared after the start."""
+
+    async def on_start(self) -> None:
+        """Declare the changelogs and recover."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 def text_table(app: faust.App, name: str) -> MutableMapping[str, str]:
