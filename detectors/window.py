@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,9 +15,13 @@ from detectors.sketch import DDSketch
 from schemas.columns import EVENT_FIELDS, PRICE_UNKNOWN, EventColumns
 from schemas.window import WindowPartial
 
-__all__ = ["WindowStore", "window_start"]
+__all__ = ["OVERFLOW", "WindowStore", "window_start"]
+
+OVERFLOW: Final = "other"
+"""The label of every dimension of the series that takes in those that are too many."""
 
 _LABELS_KEPT: Final = 10_000
+_HEARD_US: Final = 3_600_000_000
 
 
 def window_start(end_time_us: NDArray[np.int64], size_us: int) -> NDArray[np.int64]:
@@ -43,16 +48,23 @@ class WindowStore:
     the rows whose column is not NULL, so that ClickHouse's ``quantileExact`` over the same rows
     gives the same figure.
 
+    Labels come from clients, who can make up as many as they like: above ``max_series`` that were
+    heard of within the last hour, requests of further ones are gathered under ``OVERFLOW``.
+
     Args:
         size_us: length of a window, in microseconds.
         dimensions: the event fields that make a series; an absent label is the empty string.
+        max_series: how many series are kept apart.
+
+    Attributes:
+        overflowed: requests whose series was one too many.
 
     Raises:
         DetectorError: the size is not positive, or events have no such dimension.
 
     """
 
-    def __init__(self, size_us: int, dimensions: tuple[str, ...]) -> None:
+    def __init__(self, size_us: int, dimensions: tuple[str, ...], max_series: int = 5_000) -> None:
         if size_us <= 0:
             raise DetectorError(f"a window's size must be positive, not {size_us}")
         if strange := sorted(set(dimensions) - set(EVENT_FIELDS)):
@@ -61,6 +73,9 @@ class WindowStore:
         self._dimensions = dimensions
         self._codes = _Codes()
         self._groups: dict[tuple[int, tuple[str, ...]], _Group] = {}
+        self._max_series = max_series
+        self._heard: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self.overflowed = 0
 
     def add(self, columns: EventColumns) -> None:
         """Add a micro-batch."""
@@ -81,7 +96,9 @@ class WindowStore:
         for i, (group, low, high) in enumerate(
             zip(groups.tolist(), first.tolist(), ends, strict=True)
         ):
-            key = (int(windows[group // width]), _clean(labels[group % width]))
+            start = int(windows[group // width])
+            series = self._admit(_clean(labels[group % width]), start, high - low)
+            key = (start, series)
             held = self._groups.get(key)
             if held is None:
                 held = self._groups[key] = _Group()
@@ -104,6 +121,19 @@ class WindowStore:
         if force or len(self._codes) > _LABELS_KEPT:
             self._codes = _Codes()
         return partials
+
+    def _admit(self, series: tuple[str, ...], start_us: int, requests: int) -> tuple[str, ...]:
+        """Return the series, or the one for those that are too many."""
+        heard = self._heard
+        if series not in heard and len(heard) >= self._max_series:
+            oldest, last_us = next(iter(heard.items()))
+            if start_us - last_us < _HEARD_US:
+                self.overflowed += requests
+                return (OVERFLOW,) * len(series)
+            del heard[oldest]
+        heard[series] = max(start_us, heard.get(series, 0))
+        heard.move_to_end(series)
+        return series
 
     def _factorise(self, columns: EventColumns) -> NDArray[np.int64]:
         n = len(columns)

@@ -8,7 +8,7 @@ import pytest
 
 from detectors.errors import DetectorError
 from detectors.sketch import DDSketch
-from detectors.window import WindowStore, window_start
+from detectors.window import OVERFLOW, WindowStore, window_start
 from schemas.base import SCHEMA_VERSION
 from schemas.columns import PRICE_UNKNOWN, TOKENS_UNKNOWN, EventColumns
 from schemas.event import Operation, RequestEvent, Route, new_event_id
@@ -151,3 +151,20 @@ def test_the_end_of_a_window_belongs_to_the_next() -> None:
 def test_wrong_settings_are_refused(size: int, dimensions: tuple[str, ...]) -> None:
     with pytest.raises(DetectorError):
         WindowStore(size, dimensions)
+
+
+def test_labels_without_end_are_gathered_in_one_series_and_nothing_is_lost() -> None:
+    store = WindowStore(10_000_000, ("feature",), max_series=3)
+    for number in range(10):
+        store.add(EventColumns.from_events([event(feature=f"f{number}")]))
+    partials = {p.labels["feature"]: p.requests for p in store.drain()}
+    assert partials == {"f0": 1, "f1": 1, "f2": 1, OVERFLOW: 7}
+    assert store.overflowed == 7
+
+
+def test_a_series_unheard_of_for_an_hour_makes_room_for_another() -> None:
+    store = WindowStore(10_000_000, ("feature",), max_series=1)
+    store.add(EventColumns.from_events([event(feature="old")]))
+    store.add(EventColumns.from_events([event(2 * 3_600_000_000, feature="new")]))
+    assert [p.labels["feature"] for p in store.drain()] == ["old", "new"]
+    assert store.overflowed == 0
