@@ -58,8 +58,8 @@ class WindowBatch(Message):
     ``watermark_us`` is that partition's watermark: no more partials of windows that end at or
     before it will come, save corrections. ``sequence`` ascends for each (source, epoch), so that a
     repeated message is seen; ``epoch`` is new with each owner of the partition.
-    ``up_to_offset``: every event of the source up to this offset is in this batch or an earlier one;
-    absent on all but the last of several messages that one flush was cut into.
+    ``up_to_offset``: every event of the source up to this offset is in this batch or in an earlier
+    one; absent on all but the last of several messages that one flush was cut into.
     """
 
     schema_version: SchemaVersion

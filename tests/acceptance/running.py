@@ -67,10 +67,17 @@ class Running:
 
 
 @contextmanager
-def running_stack(path: Path, *, workers: int = 1, **environment: str) -> Iterator[Running]:
+def running_stack(
+    path: Path, *, workers: int = 1, clickhouse_port: int = 0, **environment: str
+) -> Iterator[Running]:
     """Run a stack in a directory, in fast motion unless the environment says otherwise."""
     said: list[str] = []
-    options = StackOptions(path, workers=workers, environment={**FAST, **environment})
+    options = StackOptions(
+        path,
+        workers=workers,
+        clickhouse_port=clickhouse_port,
+        environment={**FAST, **environment},
+    )
     with Stack(load_settings(), options, tell=said.append) as stack:
         print("\n".join(said))  # noqa: T201 - how long the worker took to be ready
         client = store_client(stack.settings.clickhouse, stack.settings.clickhouse.database)
