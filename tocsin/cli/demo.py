@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -42,6 +43,8 @@ def demo(
         directory = data_dir or Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
         if directory.exists() and any(directory.iterdir()):
             raise typer.BadParameter(f"{directory} is not empty", param_hint="--data-dir")
+        # SIGTERM stops it as Ctrl-C does, with every process that it started.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         from tocsin.demo.run import Demo
         from tocsin.demo.scenario import Scenario
 
@@ -69,10 +72,6 @@ def ok_to_remove(directory: Path) -> bool:
 
 
 def _run(running: Demo) -> bool:
-    from rich.live import Live
-
-    from tocsin.demo.view import live
-
     page = running.receiver.url
     console.print(f"what Slack and PagerDuty get: {page}", style="bold cyan")
     outcome: list[DemoOutcome] = []
@@ -86,6 +85,25 @@ def _run(running: Demo) -> bool:
 
     player = threading.Thread(target=play, name="demo", daemon=True)
     player.start()
+    try:
+        _show(running, player)
+    except KeyboardInterrupt:
+        console.print("stopping")
+        running.stop()
+        player.join(timeout=20)
+        raise typer.Exit(130) from None
+    if problem:
+        raise problem[0]
+    _close(running, outcome[0])
+    return outcome[0].ok
+
+
+def _show(running: Demo, player: threading.Thread) -> None:
+    from rich.live import Live
+
+    from tocsin.demo.view import live
+
+    page = running.receiver.url
     if console.is_terminal:
         with Live(live(running.progress, page), console=console, refresh_per_second=4) as view:
             while player.is_alive():
@@ -93,10 +111,6 @@ def _run(running: Demo) -> bool:
                 time.sleep(0.25)
     else:
         _tell_lines(running, player)
-    if problem:
-        raise problem[0]
-    _close(running, outcome[0])
-    return outcome[0].ok
 
 
 def _tell_lines(running: Demo, player: threading.Thread) -> None:
@@ -107,7 +121,7 @@ def _tell_lines(running: Demo, player: threading.Thread) -> None:
         if line != told:
             console.print(line, highlight=False)
             told = line
-        time.sleep(5)
+        player.join(timeout=5)
 
 
 def _close(running: Demo, outcome: DemoOutcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -83,6 +84,7 @@ class Demo:
         self._report = report
         self._clock = clock
         self._exit = ExitStack()
+        self._stopping = threading.Event()
         self.progress = Progress()
         self.receiver = Receiver(
             receiver_port, slack_token=_SLACK_TOKEN, pagerduty_routing_key=_ROUTING_KEY
@@ -98,6 +100,10 @@ class Demo:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+
+    def stop(self) -> None:
+        """Let ``play`` end early; its checks will not hold then."""
+        self._stopping.set()
 
     def play(self) -> DemoOutcome:
         """Play the scenario to its end and check what it left."""
@@ -193,6 +199,8 @@ class Demo:
                     progress.answered = counts.ok
                     progress.errors = counts.failed + counts.rejected
                     progress.aborted = counts.aborted
+                    if self._stopping.is_set():
+                        return
                     self._stack.check()
             await script
         finally:
@@ -221,7 +229,7 @@ class Demo:
         """Wait until the last rows and the last steps are in, or the patience is over."""
         self.progress.doing = "all sent; the last windows close, incidents resolve"
         deadline = time.monotonic() + self._scenario.settle_s
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._stopping.is_set():
             self._stack.check()
             ended = self.progress.answered + self.progress.errors + self.progress.aborted
             steps = all(moment.name in self.progress.moments for moment in MOMENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ class Child:
     """A process of ours, with its log file.
 
     It has a session of its own: Ctrl-C reaches the launcher alone, which stops its parts in order.
+    Where util-linux's ``setpriv`` is (every Debian), the kernel ends it should the launcher be
+    killed.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Child:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command,
+                [*_follow_parent(), *self._command],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -110,3 +113,8 @@ class Child:
         if process is not None:
             process.kill()
             process.wait()
+
+
+def _follow_parent() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
