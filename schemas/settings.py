@@ -20,6 +20,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from schemas.base import Name
 from schemas.errors import SettingsError
 
 __all__ = [
@@ -88,9 +89,13 @@ class EmitSettings(_Section):
     queue_bytes: Count = 64 * 1024 * 1024
     flush_timeout_s: Seconds = 5
     join_wait_s: Seconds = 0.25
-    server: str = Field(default="", description="names this server; its host name when empty")
-    provider: str = "vllm"
-    model_version: str = Field(default="", description="the served model's name when empty")
+    server: str = Field(
+        default="", max_length=256, description="names this server; its host name when empty"
+    )
+    provider: Name = "vllm"
+    model_version: str = Field(
+        default="", max_length=256, description="the served model's name when empty"
+    )
     capture_text: bool = False
     capture_chars: Annotated[int, Field(ge=0, le=32_768)] = 4_096
     prompt_hash: bool = False
@@ -277,16 +282,30 @@ def load_settings(**overrides: Any) -> Settings:
             "`tocsin settings` lists the known ones"
         )
     path = os.environ.get("TOCSIN_CONFIG")
-    if path and not Path(path).is_file():
-        raise SettingsError(f"environment: TOCSIN_CONFIG: no such file: {path}")
+    if path:
+        _check_file(path)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML: {error}") from None
     except ValueError as error:  # an environment value that should have been JSON
         raise SettingsError(f"environment: {error}") from None
+
+
+def _check_file(path: str) -> None:
+    """Raise when the file that TOCSIN_CONFIG names holds no settings."""
+    if not Path(path).is_file():
+        raise SettingsError(f"environment: TOCSIN_CONFIG: no such file: {path}")
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise SettingsError(f"environment: TOCSIN_CONFIG: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(data, dict | None):
+        raise SettingsError(f"{path}: not a mapping of settings, such as `tocsin settings` prints")
 
 
 def _explain(error: ValidationError, path: str | None) -> str:

@@ -21,6 +21,8 @@ __all__ = ["Origin", "build_event", "take_usage"]
 UNKNOWN_MODEL: Final = "unknown"
 """The model of a request whose body was never read (401) or held none."""
 
+_DAY_S: Final = 86_400.0
+
 _OPTIONAL: Final = tuple(
     name for name, field in RequestEvent.model_fields.items() if not field.is_required()
 )
@@ -78,11 +80,11 @@ def build_event(
     """
     asked = exchange.asked or Asked()
     answer = exchange.answer
-    e2e_s = max(0.0, ended_at - exchange.started_at)
+    e2e_s = min(max(0.0, ended_at - exchange.started_at), _DAY_S)
     output, estimated = _output_tokens(exchange, engine)
     adapter, base = lora or (None, None)
-    model = base or asked.model or answer.model or UNKNOWN_MODEL
-    served = clean_name(answer.model) or model
+    served = clean_name(answer.model)
+    model = clean_name(base) or asked.model or served or UNKNOWN_MODEL
     reasons = tuple(reason for _, reason in sorted(answer.finish_reasons.items()))
     fields: dict[str, Any] = {
         "schema_version": 1,
@@ -93,7 +95,7 @@ def build_event(
         "server": origin.server,
         "provider": origin.provider,
         "model": model,
-        "model_version": adapter or origin.model_version or served,
+        "model_version": adapter or origin.model_version or served or model,
         "lora_adapter": adapter,
         "operation": exchange.operation,
         "stream": asked.stream or exchange.streaming,
@@ -101,7 +103,7 @@ def build_event(
         "feature": exchange.sender.feature or asked.feature,
         "user_id": exchange.sender.user_id or asked.user_id,
         "plan": exchange.sender.plan or asked.plan,
-        "status_code": exchange.status_code,
+        "status_code": min(max(exchange.status_code, 100), 599),
         "error_type": exchange.error_type,
         "finish_reasons": (reasons or engine.finish_reasons)[:128],
         "aborted": exchange.aborted,
@@ -156,7 +158,6 @@ def _bounded(fields: dict[str, Any]) -> RequestEvent:
     cached, given = fields["cached_input_tokens"], fields["input_tokens"]
     if cached is not None and given is not None and cached > given:
         fields["cached_input_tokens"] = None
-    fields["e2e_s"] = min(fields["e2e_s"], 86_400.0)
     try:
         return RequestEvent(**fields)
     except ValidationError as error:

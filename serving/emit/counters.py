@@ -27,7 +27,7 @@ EMITTED: Final = Counter(
 )
 DROPPED: Final = Counter(
     "tocsin_emit_dropped",
-    "Messages given up, by reason: queue_full, too_large, invalid, shutdown.",
+    "Messages given up, by reason: queue_full, too_large, invalid, shutdown, broken.",
     ["reason"],
 )
 BATCHES: Final = Counter("tocsin_emit_batches", "Kafka records acknowledged.", ["topic"])

@@ -161,8 +161,9 @@ class KafkaEmitter:
                 for record in records:
                     await self._send(link, record)
                     sent += 1
-            except asyncio.CancelledError:
-                self._drop("shutdown", sum(record.count for record in records[sent:]))
+            except BaseException as error:
+                reason = "shutdown" if isinstance(error, asyncio.CancelledError) else "broken"
+                self._drop(reason, sum(record.count for record in records[sent:]))
                 raise
 
     async def _some(self) -> bool:

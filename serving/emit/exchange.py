@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+import orjson
+
 from schemas.event import Operation
 from serving.emit.answer import Answer, read_body, read_piece, read_tail
 from serving.emit.pace import Pace
@@ -123,7 +125,11 @@ class Exchange:
             self.complete_at = at
 
     def sent(self, message: MutableMapping[str, Any], at: float) -> None:
-        """Read a message that has been passed on; `at` is when that began."""
+        """Read a message that has been passed on; `at` is when that began.
+
+        Raises:
+            JSONDecodeError: a piece was no JSON; the others of the message have been read.
+        """
         if message["type"] != "http.response.body" or self.disconnected_at is not None:
             return
         body = message.get("body", b"")
@@ -132,10 +138,17 @@ class Exchange:
         if self.streaming:
             if self._parser is None:
                 self._parser = SSEParser(BODY_LIMIT)
+            broken: orjson.JSONDecodeError | None = None
             for data in self._parser.feed(body):
-                choice = read_piece(self.operation, data, self.answer)
+                try:
+                    choice = read_piece(self.operation, data, self.answer)
+                except orjson.JSONDecodeError as error:  # the pieces after it still count
+                    broken = error
+                    continue
                 if choice is not None:
                     self.pace.produced(choice, at)
+            if broken is not None:
+                raise broken
         else:
             self._keep(bytes(body))
 

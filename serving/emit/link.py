@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -104,7 +105,7 @@ class KafkaLink:
 
     def _worked(self) -> None:
         if self._failures:
-            _log.info("the broker is reached again", after_failures=self._failures)
+            _say(_log.info, "the broker is reached again", after_failures=self._failures)
         self._failures = 0
         counters.CONNECTED.set(1)
 
@@ -112,7 +113,8 @@ class KafkaLink:
         counters.SEND_FAILURES.inc()
         counters.CONNECTED.set(0)
         if not self._failures:
-            _log.warning(
+            _say(
+                _log.warning,
                 "the broker does not answer; events wait in memory, requests go on",
                 error=f"{type(error).__name__}: {error}",
             )
@@ -125,3 +127,9 @@ class KafkaLink:
                 counters.contained("stop_producer", problem)
         wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
         await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+
+
+def _say(write: Callable[..., Any], text: str, **fields: Any) -> None:
+    """Write to the log; one that cannot be written must not cost the batch in hand."""
+    with suppress(Exception):
+        write(text, **fields)

@@ -28,6 +28,8 @@ def test_environment_wins_over_file_and_file_over_default(
         ("TOCSIN_KAFKA__BOOTSTRAPP", "x", "TOCSIN_KAFKA__BOOTSTRAPP: no such setting"),
         ("TOCSIN_CLICKHOUSE__DATABASE", "a; DROP", "clickhouse.database"),
         ("TOCSIN_CONFIG", "/nowhere.yaml", "no such file"),
+        ("TOCSIN_EMIT__PROVIDER", "", "emit.provider: String should have at least 1 character"),
+        ("TOCSIN_EMIT__SERVER", "s" * 257, "emit.server"),
     ],
 )
 def test_a_wrong_variable_stops_the_start_naming_itself(
@@ -46,6 +48,26 @@ def test_a_wrong_key_in_the_file_names_file_and_key(
     path.write_text("streams: {windw_s: 10}\n")
     monkeypatch.setenv("TOCSIN_CONFIG", str(path))
     with pytest.raises(SettingsError, match=r"streams\.windw_s") as caught:
+        load_settings()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"just words", "not a mapping"),
+        (b"- a\n- b\n", "not a mapping"),
+        (b"a: [", "not YAML"),
+        (b"\xff\xfe\x00", "not a text in UTF-8"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+) -> None:
+    path = tmp_path / "tocsin.yaml"
+    path.write_bytes(content)
+    monkeypatch.setenv("TOCSIN_CONFIG", str(path))
+    with pytest.raises(SettingsError, match=said) as caught:
         load_settings()
     assert str(path) in str(caught.value)
 

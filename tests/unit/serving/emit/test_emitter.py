@@ -14,8 +14,9 @@ import pytest
 from schemas.base import Message
 from schemas.settings import EmitSettings, KafkaSettings
 from schemas.topics import Topics
+from serving.emit.batches import Record
 from serving.emit.emitter import KafkaEmitter
-from serving.emit.link import make_producer
+from serving.emit.link import KafkaLink, make_producer
 from tests.support.broker import Broker, create_topics, free_port, read_all, running_broker
 from tests.support.tcp_proxy import running_proxy
 from tests.unit.serving.emit.events import make_event, make_sample
@@ -240,3 +241,57 @@ async def test_a_producer_that_breaks_is_replaced(fresh_broker: Broker, failures
     sink.close(5)
     assert len(made) == 1 + failures // 3
     assert len(await events_in(fresh_broker.bootstrap)) == 1
+
+
+async def test_a_pump_that_breaks_counts_what_it_held_and_goes_on(
+    fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = KafkaLink.send
+    calls = 0
+
+    async def broken(self: KafkaLink, record: Record) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError
+        await whole(self, record)
+
+    monkeypatch.setattr(KafkaLink, "send", broken)
+    await create_topics(fresh_broker.bootstrap)
+    with emitter(fresh_broker.bootstrap) as sink:
+        sink.emit(make_event(0))
+        await until(lambda: bool(sink.dropped))
+        sink.emit(make_event(1))
+        await until(lambda: sink.emitted == 1)
+        assert sink.dropped == {"broken": 1}
+
+
+async def test_a_log_that_cannot_be_written_costs_no_event(
+    fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed:
+        def warning(self, *_: Any, **__: Any) -> None:
+            raise BrokenPipeError
+
+        info = warning
+
+    monkeypatch.setattr("serving.emit.link._log", Closed())
+    tried = 0
+
+    def make(settings: KafkaSettings) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried < 3:
+            raise ConnectionError
+        return make_producer(settings)
+
+    await create_topics(fresh_broker.bootstrap)
+    made = KafkaEmitter(
+        EmitSettings(linger_s=0.01), KafkaSettings(bootstrap=fresh_broker.bootstrap), make=make
+    )
+    try:
+        made.emit(make_event())
+        await until(lambda: made.emitted == 1)
+        assert not made.dropped
+    finally:
+        made.close(0)
