@@ -11,7 +11,7 @@ import structlog
 
 from schemas.settings import Settings
 from streams.tables import Tables
-from streams.transport import transport_with
+from streams.transport import Transport
 
 __all__ = ["App", "Hold", "create_app"]
 
@@ -30,6 +30,9 @@ class App(faust.App):  # type: ignore[misc]
     acknowledged. Some of ours wait long for that (an open window, a store that is away), and need
     no waiting for: what is not acknowledged is read again.
     """
+
+    fetch_wait_s: float = 0.5
+    """How long the broker may hold a fetch that has no data."""
 
     def hold(self, events: Iterable[Any]) -> None:
         """Let Faust wait no more for these events; acknowledging them later commits them."""
@@ -81,5 +84,6 @@ def create_app(settings: Settings) -> App:
         web_enabled=False,
         TableManager=Tables,
     )
-    app.transport = transport_with(kafka.fetch_wait_s)(app.conf.broker_consumer, app)
+    app.fetch_wait_s = kafka.fetch_wait_s
+    app.transport = Transport(app.conf.broker_consumer, app)
     return app
