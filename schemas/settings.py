@@ -279,7 +279,7 @@ def load_settings(**overrides: Any) -> Settings:
     if strange:
         raise SettingsError(
             f"environment: {', '.join(strange)}: no such setting; "
-            "`tocsin settings` lists the known ones"
+            "`tocsin settings --names` lists the known ones"
         )
     path = os.environ.get("TOCSIN_CONFIG")
     if path:

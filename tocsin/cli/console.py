@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from schemas.errors import TocsinError
 from schemas.settings import Settings, load_settings
 from tocsin.logs import configure_logging
 
-__all__ = ["console", "errors_told", "settings_for_command", "told"]
+__all__ = ["console", "errors_told", "libraries_silent", "settings_for_command", "told"]
 
 # A file or a pipe has no width of its own: tables and paths get room enough.
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -28,6 +29,17 @@ def errors_told() -> Iterator[None]:
     except TocsinError as error:
         told(str(error))
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def libraries_silent() -> Iterator[None]:
+    """Write no log for the time of the block: the command's own words say all."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def told(text: str) -> None:

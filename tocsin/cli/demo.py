@@ -23,7 +23,9 @@ __all__ = ["demo"]
 def demo(
     speed: Annotated[float, typer.Option(min=1, max=40, help="of the trace")] = 8,
     time_scale: Annotated[float, typer.Option(min=1, max=60, help="of the rules' durations")] = 20,
-    receiver_port: Annotated[int, typer.Option(help="of the page; 0 takes a free one")] = 0,
+    receiver_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="of the page; 0 takes a free one")
+    ] = 0,
     data_dir: Annotated[
         Path | None, typer.Option(help="keep the data here (must be new or empty)")
     ] = None,
@@ -41,7 +43,7 @@ def demo(
         settings = settings_for_command()
         kept = data_dir is not None
         directory = data_dir or Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
-        if directory.exists() and any(directory.iterdir()):
+        if directory.is_dir() and any(directory.iterdir()):
             raise typer.BadParameter(f"{directory} is not empty", param_hint="--data-dir")
         # SIGTERM stops it as Ctrl-C does, with every process that it started.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

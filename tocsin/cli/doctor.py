@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import typer
 from rich.text import Text
 
-from tocsin.cli.console import console, errors_told, settings_for_command
+from tocsin.cli.console import console, errors_told, libraries_silent, settings_for_command
 
 __all__ = ["doctor"]
 
@@ -19,8 +17,7 @@ def doctor() -> None:
     """
     from tocsin.doctor import examine
 
-    logging.disable(logging.CRITICAL)  # the findings say all that the libraries would
-    with errors_told():
+    with errors_told(), libraries_silent():
         settings = settings_for_command()
         findings = examine(settings)
     for finding in findings:

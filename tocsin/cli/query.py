@@ -9,7 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tocsin.cli.console import console, errors_told, settings_for_command, told
+from tocsin.cli.console import (
+    console,
+    errors_told,
+    libraries_silent,
+    settings_for_command,
+    told,
+)
 
 __all__ = ["QueryFormat", "query"]
 
@@ -36,7 +42,7 @@ def query(
 
     from schemas.clickhouse.migrate import store_client
 
-    with errors_told():
+    with errors_told(), libraries_silent():
         settings = settings_for_command()
         try:
             client = store_client(settings.clickhouse, settings.clickhouse.database)
@@ -46,9 +52,15 @@ def query(
             else:
                 typer.echo(client.raw_query(sql, fmt=output.value).decode(), nl=False)
         except (ClickHouseError, OSError) as error:
-            answered = getattr(error, "code", None)  # ClickHouse's own code: it is there
-            hint = "" if answered else "\nIs the store running? `tocsin up` starts one."
-            told(f"{error}{hint}")
+            store = settings.clickhouse
+            if getattr(error, "code", None):  # ClickHouse's own code: it is there
+                told(str(error))
+            else:
+                told(
+                    f"no store answers at {store.host}:{store.port}. `tocsin up` starts one and "
+                    "prints its port;\nTOCSIN_CLICKHOUSE__HOST and TOCSIN_CLICKHOUSE__PORT say "
+                    "where to ask."
+                )
             raise typer.Exit(2) from None
 
 

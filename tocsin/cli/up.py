@@ -20,9 +20,11 @@ __all__ = ["up"]
 
 def up(
     data_dir: Annotated[Path, typer.Option(help="where everything is kept")] = Path(".tocsin"),
-    kafka_port: Annotated[int, typer.Option(help="0 takes a free one")] = 9092,
-    clickhouse_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8123,
-    metrics_port: Annotated[int, typer.Option(help="of the first worker; 0: a free one")] = 9464,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one")] = 9092,
+    clickhouse_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one")] = 8123,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="of the first worker; 0: a free one")
+    ] = 9464,
     workers: Annotated[int, typer.Option(min=1, max=16)] = 1,
 ) -> None:
     """Run broker, store, workers and executor on this machine until Ctrl-C or SIGTERM.

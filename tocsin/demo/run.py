@@ -32,6 +32,7 @@ from tocsin.demo.moments import MOMENTS, Moment
 from tocsin.demo.scenario import BACKUP, BAD_VERSION, GOOD_VERSION, MODEL, PRIMARY, Scenario
 from tocsin.demo.view import Progress
 from tocsin.demo.watch import Watcher
+from tocsin.embedded.data_dir import make_data_dir
 from tocsin.embedded.ports import choose_port
 from tocsin.embedded.stack import Stack, StackOptions
 from tocsin.receiver.process import Receiver
@@ -131,7 +132,7 @@ class Demo:
 
     def _start(self) -> None:
         scenario, data_dir = self._scenario, self._data_dir
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_data_dir(data_dir)
         self._exit.enter_context(self.receiver)
         judge_port = choose_port("judge", 0, "")
         flags_path = data_dir.resolve() / "flags.json"

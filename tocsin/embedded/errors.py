@@ -2,6 +2,7 @@
 
 TocsinError
 └── StackError
+    ├── DataDirError       the data directory cannot be made or is none
     ├── PortTakenError     something else listens where a part should
     └── PartFailedError    a part did not start, or ended; with the end of its log
 """
@@ -10,11 +11,15 @@ from __future__ import annotations
 
 from schemas.errors import TocsinError
 
-__all__ = ["PartFailedError", "PortTakenError", "StackError"]
+__all__ = ["DataDirError", "PartFailedError", "PortTakenError", "StackError"]
 
 
 class StackError(TocsinError):
     """The embedded stack cannot run."""
+
+
+class DataDirError(StackError):
+    """The data directory cannot be made or is none."""
 
 
 class PortTakenError(StackError):

@@ -22,6 +22,7 @@ from schemas.settings import ClickHouseSettings, KafkaSettings, Settings
 from schemas.topic_admin import ensure_topics
 from tocsin.embedded.broker import broker_answers, broker_child
 from tocsin.embedded.child import Child
+from tocsin.embedded.data_dir import make_data_dir
 from tocsin.embedded.ports import LOOPBACK, choose_port
 from tocsin.embedded.store.lock import DirectoryLock
 from tocsin.embedded.store.process import StoreProcess
@@ -116,7 +117,7 @@ class Stack:
 
     def _start(self) -> None:
         options = self._options
-        options.data_dir.mkdir(parents=True, exist_ok=True)
+        make_data_dir(options.data_dir)
         self._exit.enter_context(DirectoryLock(options.data_dir, lambda: dt.datetime.now(dt.UTC)))
         kafka_port = choose_port("broker", options.kafka_port, "--kafka-port")
         metrics_port = choose_port("worker's /metrics", options.metrics_port, "--metrics-port")

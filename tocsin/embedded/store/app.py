@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from tocsin.embedded.store import replies
 from tocsin.embedded.store.access import Credentials
 from tocsin.embedded.store.body import RequestBody
+from tocsin.embedded.store.browsers import OwnMachineOnly
 from tocsin.embedded.store.engine import Engine
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.exchange import Exchange
@@ -64,7 +66,8 @@ class StoreApp:
                 Route("/replicas_status", self._ok, methods=["GET", "HEAD"]),
                 Route("/", self._query, methods=["GET", "HEAD", "POST", "PUT"]),
                 Route("/query", self._query, methods=["GET", "HEAD", "POST", "PUT"]),
-            ]
+            ],
+            middleware=[Middleware(OwnMachineOnly)],
         )
 
     def interrupt(self) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -43,6 +44,23 @@ def test_query_says_that_no_store_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     result = CliRunner().invoke(app, ["query", "SELECT 1"])
     assert result.exit_code == 2
     assert "tocsin up" in result.output
+    assert "urllib3" not in result.output
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_file_is_no_data_directory(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    result = CliRunner().invoke(app, [command, "--data-dir", str(path)])
+    assert result.exit_code == 2
+    assert "cannot be the data directory" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("option", ["--kafka-port", "--clickhouse-port", "--metrics-port"])
+def test_a_port_is_no_larger_than_ports_are(option: str) -> None:
+    result = CliRunner().invoke(app, ["up", option, "70000"])
+    assert result.exit_code == 2
+    assert option in result.output
 
 
 def test_a_wrong_setting_stops_every_process_naming_the_key(
