@@ -54,5 +54,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    for library in ("urllib3", "clickhouse_connect"):  # they warn of what they then raise
+        logging.getLogger(library).setLevel(logging.ERROR)
     for package in ("streams", "serving", "alerting", "detectors", "schemas", "tocsin"):
         logging.getLogger(package).setLevel(settings.log_level)

@@ -34,15 +34,14 @@ def escape(text: str) -> str:
 
 
 def fallback_text(intent: NotificationIntent) -> str:
-    """Return the message's plain text, for notifications and screen readers."""
+    """Return the message's text without blocks, for notifications and screen readers."""
     news = f" - {intent.news[-1]}" if intent.news else ""
-    return _fit(f"{headline(intent)}{news}", _TEXT)
+    return _whole(escape(f"{headline(intent)}{news}"), _TEXT)
 
 
 def news_text(intent: NotificationIntent) -> str:
     """Return what the incident's thread is told."""
-    bell = _bell(intent)
-    return _fit(f"{bell} " + "\n".join(intent.news), _TEXT)
+    return _whole(f"{_bell(intent)} " + escape("\n".join(intent.news)), _TEXT)
 
 
 def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
@@ -60,7 +59,7 @@ def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
     if intent.description:
         blocks.append(_section(escape(intent.description)))
     fields = [
-        {"type": "mrkdwn", "text": _fit(f"*{escape(name)}*\n", _FIELD, value)}
+        {"type": "mrkdwn", "text": _whole(f"*{escape(name)}*\n{escape(value)}", _FIELD)}
         for name, value in figures(intent)
     ]
     blocks += [
@@ -117,7 +116,3 @@ def _whole(escaped: str, limit: int) -> str:
     if entity >= 0 and ";" not in cut[entity:]:
         cut = cut[:entity]
     return cut + "…"
-
-
-def _fit(prefix: str, limit: int, text: str = "") -> str:
-    return prefix + _whole(escape(text), limit - len(prefix)) if text else _whole(prefix, limit)

@@ -113,8 +113,12 @@ def _connected(settings: ClickHouseSettings, database: str | None = None) -> Ite
         if error.code == _UNKNOWN_DATABASE:
             raise
         where = f"the store at {settings.host}:{settings.port}"
-        trouble = "cannot be reached" if error.code is None else "refused us"
-        raise MigrationError(f"{where} {trouble}: {error}") from error
+        if error.code is not None:
+            raise MigrationError(f"{where} refused us: {error}") from error
+        raise MigrationError(
+            f"{where} does not answer; start ClickHouse there, or set TOCSIN_CLICKHOUSE__HOST and "
+            "TOCSIN_CLICKHOUSE__PORT"
+        ) from error
     try:
         yield client
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from serving.errors import ActuatorError
 from serving.flags.atomic import replace_file
 
 __all__ = ["FROZEN_FILE", "freeze", "frozen", "thaw"]
@@ -13,19 +14,37 @@ FROZEN_FILE: Final = "actions.frozen"
 
 
 def freeze(data_dir: Path, *, by: str, reason: str) -> Path:
-    """Make every executor of this data directory refuse everything; return the file."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    """Make every executor of this data directory refuse everything; return the file.
+
+    Raises:
+        ActuatorError: the file cannot be written, so nothing is frozen.
+    """
     path = data_dir / FROZEN_FILE
-    replace_file(path, f"{by}: {reason}\n".encode())
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        replace_file(path, f"{by}: {reason}\n".encode())
+    except OSError as error:
+        raise ActuatorError(
+            f"NOT frozen: {path} cannot be written: {error.strerror}; TOCSIN_DATA_DIR must be the "
+            "executor's data directory"
+        ) from error
     return path
 
 
 def thaw(data_dir: Path) -> bool:
-    """Let executors act again; return False when they were not frozen."""
+    """Let executors act again; return False when they were not frozen.
+
+    Raises:
+        ActuatorError: the file cannot be removed, so they stay frozen.
+    """
     try:
         (data_dir / FROZEN_FILE).unlink()
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise ActuatorError(
+            f"still frozen: {data_dir / FROZEN_FILE} cannot be removed: {error.strerror}"
+        ) from error
     return True
 
 

@@ -340,7 +340,13 @@ async def test_slack_posts_anew_when_its_message_was_deleted(world: World) -> No
 
 async def test_slack_escapes_what_mrkdwn_would_read(world: World) -> None:
     labels = {"model": "<!channel> & <https://evil.example|x>"}
-    await slack(world.url).send(intent_of(labels=labels, news=("<!here>",)), None)
+    notifier = slack(world.url)
+    loud = {"labels": labels, "title": "<!everyone> fails", "news": ("<!here>",)}
+    receipt = await notifier.send(intent_of(**loud), None)
+    await notifier.send(intent_of(2, NotifyEvent.UPDATE, **loud), receipt)
+    shown = [message["text"] for message in world.messages.values()]
+    assert len(shown) == 2
+    assert all("&lt;!here&gt;" in text and "<!" not in text for text in shown)
     text = json.dumps(world.roots()[0]["blocks"])
     assert "<!channel>" not in text
     assert "<https://evil" not in text
@@ -378,8 +384,15 @@ async def test_the_page_on_standard_output_says_it_all() -> None:
     notifier = StdoutNotifier(Console(file=out, width=120))
     await story(notifier)
     text = out.getvalue()
-    for expected in ("ERROR: llama v2", "30.00% (alert > 1.00%)", "do: Check the provider.",
-                     "SELECT 1 FROM requests", "news 2", "RESOLVED, was: llama v2", "f0-1"):  # fmt: skip
+    for expected in (
+        "ERROR: llama v2",
+        "30.00% (alert > 1.00%)",
+        "do: Check the provider.",
+        "SELECT 1 FROM requests",
+        "news 2",
+        "RESOLVED, was: llama v2",
+        "f0-1",
+    ):
         assert expected in text
     assert text.count("SELECT 1") == 2  # whole pages at its beginning and its end
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from schemas.errors import TocsinError
 from tocsin.cli.console import console, errors_told, settings_for_command
 
-__all__ = ["executor", "migrate", "worker"]
+__all__ = ["MetricsAddressError", "executor", "migrate", "worker"]
+
+
+class MetricsAddressError(TocsinError):
+    """The address for /metrics is taken or not of this machine."""
 
 
 def migrate() -> None:
@@ -35,19 +40,14 @@ def worker() -> None:
     Example: TOCSIN_KAFKA__BOOTSTRAP=kafka:9092 tocsin worker
     """
     import faust
-    import prometheus_client
 
     from streams.worker import build_app
-    from tocsin.embedded.ports import choose_port
 
     with errors_told():
         settings = settings_for_command()
         app = build_app(settings)
         streams = settings.streams
-        port = choose_port(
-            "worker's /metrics", streams.metrics_port, "TOCSIN_STREAMS__METRICS_PORT"
-        )
-        prometheus_client.start_http_server(port, streams.metrics_host)
+        _show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
         # Faust would set logging up its own way; ours stands already.
         faust.Worker(
             app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True
@@ -64,19 +64,12 @@ def executor() -> None:
     import asyncio
     import signal
 
-    import prometheus_client
-
     from serving.executor import run_executor
-    from tocsin.embedded.ports import choose_port
 
     with errors_told():
         settings = settings_for_command()
-
         actuators = settings.actuators
-        port = choose_port(
-            "executor's /metrics", actuators.metrics_port, "TOCSIN_ACTUATORS__METRICS_PORT"
-        )
-        prometheus_client.start_http_server(port, actuators.metrics_host)
+        _show_metrics("ACTUATORS", actuators.metrics_host, actuators.metrics_port)
 
         async def run() -> None:
             stop = asyncio.Event()
@@ -85,3 +78,20 @@ def executor() -> None:
             await run_executor(settings, stop)
 
         asyncio.run(run())
+
+
+def _show_metrics(section: str, host: str, port: int) -> None:
+    """Serve /metrics.
+
+    Raises:
+        MetricsAddressError: it cannot listen there; names the variables that say where.
+    """
+    import prometheus_client
+
+    try:
+        prometheus_client.start_http_server(port, host)
+    except OSError as error:
+        raise MetricsAddressError(
+            f"/metrics cannot listen on {host}:{port}: {error.strerror or error}; choose another "
+            f"with TOCSIN_{section}__METRICS_HOST and TOCSIN_{section}__METRICS_PORT"
+        ) from error

@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from schemas.clock import Clock
 from schemas.codec import decode_records, encode_batch
+from schemas.errors import TocsinError
 from schemas.event import RequestEvent, new_event_id
 from schemas.settings import KafkaSettings
 from schemas.topics import Topics
 from tocsin.replay.traces import TraceError
 
-__all__ = ["looks_recorded", "read_events", "send_events", "shifted"]
+__all__ = ["BrokerError", "looks_recorded", "read_events", "send_events", "shifted"]
 
 _LINGER_S: Final = 0.1
 _FAR_FUTURE_US: Final = 4_102_444_800_000_000
 _MAX_LINE: Final = 64 * 1024 * 1024
+
+
+class BrokerError(TocsinError):
+    """There is no broker to send to."""
 
 
 def looks_recorded(path: Path) -> bool:
@@ -64,10 +70,19 @@ async def send_events(
     """Send events as if they ended now, ``speed`` times as fast; yield how many are acknowledged.
 
     Durations stay as they were: only the gaps between requests shrink.
+
+    Raises:
+        BrokerError: no broker answers.
     """
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
-    await producer.start()
     try:
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            raise BrokerError(
+                f"no broker answers at {kafka.bootstrap}: {error}. `tocsin up` starts one and "
+                "prints its address; TOCSIN_KAFKA__BOOTSTRAP says where to send"
+            ) from error
         begun_us, first_us, sent = clock(), events[0].end_time_us, 0
         for batch in _batches(events, speed):
             due_us = begun_us + round((batch[-1].end_time_us - first_us) / speed)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.support.broker import free_port
+from tests.unit.serving.emit.events import make_event
 from tocsin.cli.main import app
 
 
@@ -98,3 +100,37 @@ def test_a_command_loads_only_what_it_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("command", "section"), [("worker", "STREAMS"), ("executor", "ACTUATORS")])
+def test_an_address_that_metrics_cannot_have_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: str, section: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv(f"TOCSIN_{section}__METRICS_PORT", str(port))
+        result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 2
+    assert f"127.0.0.1:{port}" in result.output
+    assert f"TOCSIN_{section}__METRICS_PORT" in " ".join(result.output.split())
+
+
+def test_a_freeze_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    monkeypatch.setenv("TOCSIN_DATA_DIR", str(path))
+    result = CliRunner().invoke(app, ["actions", "freeze", "audit"])
+    assert result.exit_code == 2
+    assert "NOT frozen" in result.output
+    assert CliRunner().invoke(app, ["actions", "thaw"]).exit_code == 2
+
+
+def test_a_replay_without_a_broker_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(make_event().to_json())
+    monkeypatch.setenv("TOCSIN_KAFKA__BOOTSTRAP", f"127.0.0.1:{free_port()}")
+    result = CliRunner().invoke(app, ["replay", str(path)])
+    assert result.exit_code == 2
+    assert "no broker answers" in result.output
