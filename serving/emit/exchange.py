@@ -44,7 +44,6 @@ class Exchange:
         "disconnected_at",
         "operation",
         "pace",
-        "request_truncated",
         "sender",
         "started_at",
         "status",
@@ -74,7 +73,6 @@ class Exchange:
         self.disconnected_at: float | None = None
         self.crashed: str | None = None
         self.cancelled = False
-        self.request_truncated = False
         self._request: list[bytes] = []
         self._request_size = 0
         self._body: list[bytes] = []
@@ -93,7 +91,6 @@ class Exchange:
             self._request_size += len(chunk)
             if self._request_size > BODY_LIMIT:
                 self._request.clear()
-                self.request_truncated = True
             elif chunk:
                 self._request.append(chunk)
             if not message.get("more_body", False):
