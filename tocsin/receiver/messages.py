@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from base64 import b32encode
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import orjson
 
 from tocsin.receiver.blocks import block_problems
 from tocsin.receiver.errors import SlackError
@@ -175,8 +176,8 @@ def _parts(fields: dict[str, Any], name: str) -> list[Any] | None:
         return None
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
             raise SlackError(f"invalid_{name}_format") from None
     if not isinstance(value, list):
         raise SlackError(f"invalid_{name}_format")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-import json
 from typing import Any, Final
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -44,7 +44,7 @@ class PagerDutyApi:
 
     def _take(self, body: bytes) -> Response:
         try:
-            event: Any = json.loads(body)
+            event: Any = orjson.loads(body)
         except ValueError:
             event = None
         if not isinstance(event, dict):

@@ -155,3 +155,15 @@ async def test_an_answer_lost_after_the_work_leaves_the_message(
     with pytest.raises(SlackApiError):
         await slack.chat_postMessage(channel="#alerts", text="was it posted?")
     assert len(receiver.board.messages) == before + 1
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b"NaN", b"[" * 100_000])
+@pytest.mark.parametrize("path", ["/slack/api/chat.postMessage", "/pagerduty/v2/enqueue"])
+async def test_json_that_the_page_could_not_show_is_refused(
+    http: httpx.AsyncClient, path: str, text: bytes
+) -> None:
+    headers = {"authorization": "Bearer xoxb-test", "content-type": "application/json"}
+    body = b'{"channel": "#a", "text": ' + text + b', "blocks": [' + text + b"]}"
+    answer = await http.post(path, content=body, headers=headers)
+    assert answer.json().get("error") == "invalid_json" or answer.status_code == 400
+    assert (await http.get("/api/messages")).status_code == 200
