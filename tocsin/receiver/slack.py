@@ -84,9 +84,8 @@ def _fields(request: Request, body: bytes) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         try:
-            document = orjson.loads(
-                body or b"{}"
-            )  # which, unlike json, takes nothing that cannot be shown
+            # Unlike json, it takes nothing that no answer could show: NaN, half a surrogate.
+            document = orjson.loads(body or b"{}")
         except ValueError:
             raise SlackError("invalid_json") from None
         if not isinstance(document, dict):
