@@ -31,7 +31,11 @@ ROWS = "SELECT count(), uniqExact(event_id) FROM requests"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_stack(tmp_path_factory.mktemp("crashes"), clickhouse_port=free_port()) as stack:
+    path = tmp_path_factory.mktemp("crashes")
+    # Slower than elsewhere: a dead worker's partitions are silent for seconds, and what they then
+    # bring has to find its windows open for corrections.
+    scale = {"TOCSIN_STREAMS__TIME_SCALE": "5"}
+    with running_stack(path, workers=2, clickhouse_port=free_port(), **scale) as stack:
         yield stack
 
 
@@ -70,37 +74,24 @@ async def settled(running: Running, before: int, sent: set[UUID]) -> None:
     assert running.value(COUNTED) == total
 
 
-@pytest.mark.parametrize("attempt", range(2))
-async def test_a_killed_worker_loses_and_repeats_nothing(running: Running, attempt: int) -> None:
+@pytest.mark.parametrize("number", [1, 0])
+async def test_a_killed_worker_loses_and_repeats_nothing(running: Running, number: int) -> None:
     before = running.value("SELECT count() FROM requests")
-    async with load(running, attempt) as sent:
+    async with load(running, number) as sent:
         await eventually(lambda: running.value("SELECT count() FROM requests") > before + 300)
-        kill_worker(running.stack)
-        await asyncio.sleep(0.3)
-        seconds = await start_worker(running.stack)
+        kill_worker(running.stack, number)
+        await asyncio.sleep(2.5)  # the other one gets its partitions, and gives them back
+        seconds = await start_worker(running.stack, number)
         caught_up = running.value("SELECT count() FROM requests")
-        await eventually(
-            lambda: running.value("SELECT count() FROM requests") > caught_up + 300, 60
-        )
-    print(f"ready again after {seconds:.1f} s")  # noqa: T201
+        await eventually(lambda: running.value("SELECT count() FROM requests") > caught_up + 300)
     await settled(running, before, sent)
     again = running.metric("tocsin_duplicates_total", how="replay")
-    print(f"{len(sent)} events, {again:.0f} read again and skipped")  # noqa: T201
-
-
-async def test_a_stopped_worker_leaves_nothing_to_be_read_again(running: Running) -> None:
-    before = running.value("SELECT count() FROM requests")
-    async with load(running, 3) as sent:
-        await eventually(lambda: running.value("SELECT count() FROM requests") > before + 300)
-        assert running.stack.workers[0].stop() == 0
-        await start_worker(running.stack)
-    await settled(running, before, sent)
-    assert running.metric("tocsin_duplicates_total") == 0
+    print(f"ready again after {seconds:.1f} s; {len(sent)} events, {again:.0f} read again")  # noqa: T201
 
 
 async def test_a_killed_store_loses_and_repeats_nothing(running: Running) -> None:
     before = running.value("SELECT count() FROM requests")
-    worker = running.stack.workers[0]
+    workers = [worker.pid for worker in running.stack.workers]
     async with load(running, 4) as sent:
         await eventually(lambda: running.value("SELECT count() FROM requests") > before + 300)
         store = running.stack._store
@@ -110,7 +101,7 @@ async def test_a_killed_store_loses_and_repeats_nothing(running: Running) -> Non
         await eventually(lambda: running.metric("tocsin_insert_failures_total") > failures)
         await asyncio.sleep(1)
         store.start()
-        assert worker.pid is not None
         after = running.value("SELECT count() FROM requests")
         await eventually(lambda: running.value("SELECT count() FROM requests") > after + 300, 60)
+    assert [worker.pid for worker in running.stack.workers] == workers
     await settled(running, before, sent)

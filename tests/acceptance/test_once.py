@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from schemas.base import SCHEMA_VERSION
 from schemas.codec import encode_batch
 from schemas.dead_letter import DeadLetterReason as Reason
 from schemas.topics import Topics
@@ -21,6 +20,7 @@ from tests.acceptance.running import (
     new_events,
     producer,
     running_stack,
+    start_worker,
 )
 from tests.support.broker import read_all
 
@@ -207,4 +207,25 @@ async def test_an_event_sent_twice_is_one_row(running: Running) -> None:
         lambda: running.metric("tocsin_duplicates_total", how="event_id") == len(again) + 1
     )
     assert running.value("SELECT count() FROM requests") == before + len(again)
-    assert SCHEMA_VERSION == 1  # the letters above name 99
+
+
+async def test_a_stop_leaves_nothing_to_be_read_again(running: Running) -> None:
+    before = running.value("SELECT count() FROM requests")
+    rng = random.Random(4)
+    first, second = new_events(500, rng), new_events(500, rng)
+    async with producer(running.bootstrap) as sender:
+        for event in first:
+            await sender.send(REQUESTS, event.to_json())
+        await sender.flush()
+        await eventually(lambda: running.value("SELECT count() FROM requests") > before)
+        assert running.stack.workers[0].stop() == 0
+        for event in second:
+            await sender.send(REQUESTS, event.to_json())
+        await sender.flush()
+    print(f"ready after {await start_worker(running.stack):.1f} s")  # noqa: T201
+    total = before + len(first) + len(second)
+    await eventually(lambda: running.value("SELECT count() FROM requests") >= total)
+    await eventually(lambda: running.value("SELECT sum(requests) FROM windows FINAL") >= total)
+    assert running.value("SELECT count() FROM requests") == total
+    assert running.value("SELECT sum(requests) FROM windows FINAL") == total
+    assert running.metric("tocsin_duplicates_total") == 0
