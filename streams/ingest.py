@@ -125,7 +125,7 @@ class IngestAgent:
         places = zip(origin.partitions, origin.offsets, strict=True)
         counted = batch.select([i for i, at in enumerate(places) if not self._replay.counted(*at)])
         if len(counted):
-            self._windows.add(counted)
+            self._count(counted)
             self._sample(counted)
         metrics.EVENTS.inc(len(decoded.events))
         metrics.BATCH_EVENTS.observe(len(decoded.events))
@@ -179,6 +179,14 @@ class IngestAgent:
         await until_done("dead letters", lambda: self._letters.send(letters))
         lost = {new[row.index] for row in refused}
         return [i for i in range(len(batch)) if i not in lost]
+
+    def _count(self, batch: Batch) -> None:
+        """Add stored events to windows; a fault is counted, for the rows stand already."""
+        try:
+            self._windows.add(batch)
+        except Exception:
+            metrics.WINDOW_FAILURES.inc(len(batch))
+            log.exception("windows_fail", events=len(batch))
 
     def _sample(self, batch: Batch) -> None:
         try:

@@ -150,8 +150,8 @@ class MergeAgent:
             await self._evaluate(boundary_us)
 
     async def _evaluate(self, end_us: int) -> None:
-        self._evaluated_us = end_us
         await self._signals.evaluate(end_us, lag_s=self.lag_s())
+        self._evaluated_us = end_us
 
     def _report(self, watermark_us: int, windows: Sequence[Window]) -> None:
         corrections = sum(window.revision > 0 for window in windows)

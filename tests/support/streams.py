@@ -1,0 +1,103 @@
+"""Doubles of what stands at the edges of streams: Faust's events, the publisher, the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from schemas.base import Message
+from schemas.topics import Topic
+from streams.errors import StoreRefusedError
+
+__all__ = ["Log", "LoggedEvent", "Outbox", "Rows", "TailOf"]
+
+
+@dataclass(slots=True)
+class LoggedEvent:
+    """A record as Faust hands it over."""
+
+    value: bytes | None
+    message: Any
+    acked: int = 0
+
+    def ack(self) -> None:
+        """Count an acknowledgement."""
+        self.acked += 1
+
+
+@dataclass(slots=True)
+class Log:
+    """A partition that records are appended to."""
+
+    topic: str
+    partition: int = 0
+    offset: int = 0
+
+    def append(self, value: bytes | None) -> LoggedEvent:
+        """Return the record with the next offset."""
+        place = SimpleNamespace(topic=self.topic, partition=self.partition, offset=self.offset)
+        self.offset += 1
+        return LoggedEvent(value, place)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """A publisher that keeps what it sends; the next ``failures`` sends are refused whole."""
+
+    failures: int = 0
+    sent: list[tuple[str, str, Message]] = field(default_factory=list)
+
+    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
+        """Keep the messages, or fail."""
+        if items and self.failures:
+            self.failures -= 1
+            raise ConnectionError("the broker is gone")
+        self.sent += [(topic.name, key, message) for key, message in items]
+
+    def of(self, topic: Topic) -> list[Any]:
+        """Return the messages of a topic."""
+        return [message for name, _, message in self.sent if name == topic.name]
+
+
+@dataclass(slots=True)
+class Rows:
+    """A store that keeps rows by table.
+
+    Rows for which ``refuses`` holds are never taken.
+    """
+
+    refuses: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tokens: list[str] = field(default_factory=list)
+    answers: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def insert(
+        self, table: str, rows: Mapping[str, Sequence[Any]], *, token: str = ""
+    ) -> None:
+        """Keep the rows, all or none."""
+        new = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        if any(map(self.refuses, new)):
+            raise StoreRefusedError("code: 27: cannot parse")
+        self.tokens.append(token)
+        self.tables.setdefault(table, []).extend(new)
+
+    async def query(
+        self, sql: str, parameters: dict[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Answer by the first known word of the query."""
+        self.asked.append(sql)
+        return next((rows for word, rows in self.answers.items() if word in sql), [])
+
+
+@dataclass(slots=True)
+class TailOf:
+    """The end of ``llm.windows`` as a test wants it."""
+
+    counted: dict[str, int] = field(default_factory=dict)
+
+    async def up_to(self, sources: Collection[str]) -> dict[str, int]:
+        """Return what is known of the sources."""
+        return {name: at for name, at in self.counted.items() if name in sources}

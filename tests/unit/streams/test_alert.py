@@ -1,0 +1,226 @@
+"""Decisions survive crashes, restarts and faults, and tell what they did once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alerting.policy import Policy
+from alerting.rules import parse_rules
+from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
+from schemas.alert import AlertPhase
+from schemas.base import SCHEMA_VERSION
+from schemas.signal import Signal, SignalName
+from schemas.topics import Topics
+from streams import retry
+from streams.alert import AlertAgent
+from tests.support.streams import Log, Outbox
+
+START = 1_790_000_000_000_000
+RULES = """
+version: 1
+rules:
+  - name: errors
+    signal: error_rate
+    over: 1m
+    by: [provider, model, model_version]
+    condition: "> 1%"
+    keep_firing_for: 30s
+    min_samples: 10
+    severity: error
+    summary: "{model} {model_version}: {value:.1%} of requests fail"
+    runbook: docs/alerting.md#runbook-errors
+    ladder:
+      - name: rollback
+        after: 1m
+        when: "> 5%"
+        act: rollback
+        verify_within: 5m
+  - name: slow
+    signal: ttft_p95
+    over: 1m
+    by: [model, model_version]
+    condition: "> 1"
+    severity: warning
+    summary: "{model} {model_version} is slow"
+    runbook: docs/alerting.md#runbook-latency
+"""
+LABELS = {"provider": "vllm", "model": "m", "model_version": "v2"}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_S", 0.0)
+    monkeypatch.setattr(retry, "_LONGEST_S", 0.0)
+
+
+def agent(table: dict[str, str], outbox: Outbox) -> AlertAgent:
+    rules = parse_rules(RULES, "rules.yaml")
+    return AlertAgent(rules, Policy(), table, outbox, max_lag_s=60)
+
+
+def signal(at_s: float, value: float | None, samples: int = 100, **fields: Any) -> Signal:
+    values: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "signal": SignalName.ERROR_RATE,
+        "labels": LABELS,
+        "over_s": 60,
+        "window_end_us": START + round(at_s * 1e6),
+        "value": value,
+        "samples": samples,
+        "detector": "test",
+    }
+    return Signal(**{**values, **fields})
+
+
+def end(at_s: float, lag_s: float = 0) -> Signal:
+    return signal(at_s, lag_s, 1, signal=SignalName.WATERMARK_LAG, labels={}, over_s=0)
+
+
+def result(request: ActionRequested, at_s: float, status: ActionStatus) -> ActionResult:
+    return ActionResult(
+        schema_version=SCHEMA_VERSION,
+        action_id=request.action_id,
+        kind=request.kind,
+        fingerprint=request.fingerprint,
+        incident_id=request.incident_id,
+        status=status,
+        actuator="rollback",
+        reason="v2 -> v1",
+        executor="test",
+        at_us=START + round(at_s * 1e6),
+    )
+
+
+def phases(outbox: Outbox, rule: str = "errors") -> list[AlertPhase]:
+    return [t.to_phase for t in outbox.of(Topics.ALERTS) if t.rule == rule]
+
+
+def requests(outbox: Outbox) -> list[ActionRequested]:
+    return [m for m in outbox.of(Topics.ACTIONS) if isinstance(m, ActionRequested)]
+
+
+async def test_an_alert_fires_pages_and_asks_for_its_action_after_the_dwell() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    for at_s in range(0, 90, 10):
+        await alerts.on_signal(signal(at_s, 0.2))
+    assert phases(outbox)[:2] == [AlertPhase.FIRING, AlertPhase.ESCALATED]
+    (request,) = requests(outbox)
+    assert request.kind is ActionKind.ROLLBACK
+    assert request.requested_at_us >= START + 60_000_000
+    assert len({intent.dedup_key for intent in outbox.of(Topics.NOTIFICATIONS)}) == 1
+
+
+async def test_a_restart_goes_on_where_it_stood_and_repeats_no_page() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    await agent(table, outbox).on_signal(signal(0, 0.2))
+    told = len(outbox.sent)
+    restarted = agent(table, outbox)
+    await restarted.on_signal(signal(10, 0.2))
+    assert len(outbox.sent) == told
+    await restarted.on_signal(signal(61, 0.2))
+    assert len(requests(outbox)) == 1
+
+
+async def test_a_crash_between_sending_and_storing_sends_the_same_ids_again() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    for at_s in (0, 61):
+        before = dict(table)
+        await agent(table, outbox).on_signal(signal(at_s, 0.2))
+        again = Outbox()
+        await agent(before, again).on_signal(signal(at_s, 0.2))
+        assert again.sent == outbox.sent[-len(again.sent) :]
+
+
+async def test_a_broker_that_is_away_delays_a_decision_and_loses_none() -> None:
+    outbox, table = Outbox(failures=3), dict[str, str]()
+    await agent(table, outbox).on_signal(signal(0, 0.2))
+    assert phases(outbox) == [AlertPhase.FIRING]
+    assert len(outbox.of(Topics.NOTIFICATIONS)) == 1
+
+
+async def test_rules_hold_while_the_watermark_lags() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(end(0, lag_s=120))
+    await alerts.on_signal(signal(10, 0.5))
+    assert phases(outbox) == []
+    await alerts.on_signal(end(10, lag_s=1))
+    await alerts.on_signal(signal(20, 0.5))
+    assert phases(outbox) == [AlertPhase.FIRING]
+
+
+async def test_a_series_that_falls_silent_is_unknown_not_well() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(0, 0.2))
+    for at_s in range(10, 600, 10):
+        await alerts.on_signal(end(at_s))
+    assert AlertPhase.RESOLVED not in phases(outbox)
+    assert requests(outbox) == []
+
+
+async def test_an_applied_rollback_relieves_the_other_alerts_of_that_version() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    slow = {"signal": SignalName.TTFT_P95, "labels": {"model": "m", "model_version": "v2"}}
+    for at_s in range(0, 70, 10):
+        await alerts.on_signal(signal(at_s, 0.2))
+        await alerts.on_signal(signal(at_s, 3.0, **slow))
+        await alerts.on_signal(end(at_s))
+    (request,) = requests(outbox)
+    await alerts.on_result(result(request, 62, ActionStatus.APPLIED))
+    for at_s in range(70, 400, 10):
+        await alerts.on_signal(end(at_s))
+    assert phases(outbox)[-1] is AlertPhase.RESOLVED
+    assert phases(outbox, "slow")[-1] is AlertPhase.RESOLVED
+
+
+async def test_a_refused_action_is_told_and_leaves_the_alert_open() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    for at_s in (0, 61):
+        await alerts.on_signal(signal(at_s, 0.2))
+    (request,) = requests(outbox)
+    await alerts.on_result(result(request, 62, ActionStatus.REFUSED))
+    assert "refused" in outbox.of(Topics.ALERTS)[-1].reason
+    assert AlertPhase.RESOLVED not in phases(outbox)
+
+
+async def test_one_rules_fault_keeps_no_other_from_deciding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    step = alerts._step
+
+    async def faulty(rule: Any, *args: Any) -> None:
+        if rule.name == "errors":
+            raise ZeroDivisionError
+        await step(rule, *args)
+
+    monkeypatch.setattr(alerts, "_step", faulty)
+    slow = {"signal": SignalName.TTFT_P95, "labels": {"model": "m", "model_version": "v2"}}
+    await alerts.on_signal(signal(0, 0.2))
+    await alerts.on_signal(signal(0, 3.0, **slow))
+    assert phases(outbox, "slow") == [AlertPhase.FIRING]
+
+
+async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    log = Log(Topics.SIGNALS.name)
+    records = [log.append(b"?"), log.append(signal(0, 0.2).to_json())]
+
+    class Stream:
+        def noack(self) -> Stream:
+            return self
+
+        async def events(self) -> Any:
+            for record in records:
+                yield record
+
+    await agent(table, outbox).run(Stream())
+    assert [record.acked for record in records] == [1, 1]
+    assert phases(outbox) == [AlertPhase.FIRING]

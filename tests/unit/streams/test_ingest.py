@@ -1,0 +1,208 @@
+"""Each event once into the store and the windows, whatever breaks on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.codec import encode_batch
+from schemas.dead_letter import DeadLetterReason
+from schemas.pricing import load_price_book
+from schemas.settings import KafkaSettings, Settings
+from schemas.topics import Topics
+from streams import metrics, retry
+from streams.ingest import IngestAgent
+from streams.replay import Replay
+from streams.windows import WindowsAgent
+from tests.support.events import NOW_US, event, numbered_id
+from tests.support.streams import Log, LoggedEvent, Outbox, Rows, TailOf
+
+
+class Samples:
+    def __init__(self) -> None:
+        self.offered: list[str] = []
+
+    def offer(self, batch: Any) -> None:
+        self.offered += [e.request_id for e in batch.events]
+
+
+class Setup:
+    """An ingest agent with everything around it."""
+
+    def __init__(self, store: Rows | None = None, tail: TailOf | None = None) -> None:
+        settings = Settings(kafka=KafkaSettings(log_id="log-1"))
+        self.store = store or Rows()
+        self.outbox = Outbox()
+        self.samples = Samples()
+        self.windows = WindowsAgent(settings.streams, self.outbox, lambda: NOW_US)
+        self.agent = IngestAgent(
+            settings,
+            self.store,
+            Replay("log-1", self.store, tail or TailOf()),
+            self.outbox,
+            load_price_book(),
+            self.windows,
+            self.samples,
+            lambda: NOW_US,
+            lambda _: None,
+        )
+        self.log = Log(Topics.REQUESTS.name, partition=2)
+
+    def record(self, *numbers: int) -> LoggedEvent:
+        events = [event(event_id=numbered_id(n), request_id=f"r{n}") for n in numbers]
+        value = events[0].to_json() if len(events) == 1 else encode_batch(events)
+        return self.log.append(value)
+
+    async def take(self, *records: LoggedEvent) -> None:
+        await self.agent.process(records)
+        self.windows.acknowledge_later(records)
+        await self.windows.flush()
+
+    @property
+    def rows(self) -> list[str]:
+        return [row["request_id"] for row in self.store.tables.get("requests", [])]
+
+    @property
+    def counted(self) -> int:
+        batches = self.outbox.of(Topics.WINDOWS)
+        return sum(partial.requests for batch in batches for partial in batch.partials)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_S", 0.0)
+    monkeypatch.setattr(retry, "_LONGEST_S", 0.0)
+
+
+async def test_rows_carry_their_place_in_the_log() -> None:
+    setup = Setup()
+    await setup.take(setup.record(0), setup.record(1, 2))
+    places = [
+        (row["kafka_log"], row["kafka_partition"], row["kafka_offset"], row["kafka_index"])
+        for row in setup.store.tables["requests"]
+    ]
+    assert places == [("log-1", 2, 0, 0), ("log-1", 2, 1, 0), ("log-1", 2, 1, 1)]
+    assert setup.counted == 3
+    assert setup.samples.offered == ["r0", "r1", "r2"]
+
+
+async def test_garbage_is_a_letter_and_its_neighbours_are_rows() -> None:
+    setup = Setup()
+    await setup.take(setup.record(0), setup.log.append(b"\xff garbage"), setup.record(1))
+    assert setup.rows == ["r0", "r1"]
+    (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
+    assert (letter.reason, letter.topic) == (DeadLetterReason.NOT_JSON, Topics.REQUESTS.name)
+    assert (letter.partition, letter.offset, letter.index) == (2, 1, None)
+
+
+async def test_nothing_is_acknowledged_before_the_windows_are_sent() -> None:
+    setup = Setup()
+    records = [setup.record(0), setup.record(1)]
+    await setup.agent.process(records)
+    setup.windows.acknowledge_later(records)
+    setup.outbox.failures = 1
+    await setup.windows.flush()
+    assert [record.acked for record in records] == [0, 0]
+    await setup.windows.flush()
+    assert [record.acked for record in records] == [1, 1]
+    batches = setup.outbox.of(Topics.WINDOWS)
+    assert len({(batch.epoch, batch.sequence) for batch in batches}) == len(batches)
+    assert setup.counted == 2
+
+
+async def test_a_broker_that_is_away_keeps_the_letter_and_the_row() -> None:
+    setup = Setup()
+    setup.outbox.failures = 2
+    await setup.take(setup.log.append(b"{"), setup.record(0))
+    assert len(setup.outbox.of(Topics.DEAD_LETTER)) == 1
+    assert setup.rows == ["r0"]
+
+
+async def test_one_row_that_the_store_refuses_costs_no_other() -> None:
+    setup = Setup(Rows(refuses=lambda row: row["request_id"] == "r5"))
+    await setup.take(setup.record(*range(9)))
+    assert setup.rows == [f"r{n}" for n in range(9) if n != 5]
+    (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
+    assert (letter.reason, letter.index) == (DeadLetterReason.STORE_REFUSED, 5)
+    assert setup.counted == 8
+
+
+async def test_a_producer_that_sends_twice_counts_once() -> None:
+    setup = Setup()
+    await setup.take(setup.record(0, 1), setup.record(1))
+    await setup.take(setup.record(0))
+    assert setup.rows == ["r0", "r1"]
+    assert setup.counted == 2
+
+
+async def test_a_replay_skips_what_store_and_windows_hold_and_does_the_rest() -> None:
+    """The worker died after it stored offsets 0 and 1 and before windows counted offset 1."""
+    store = Rows(
+        answers={
+            "max(kafka_offset)": [(2, 1)],
+            "kafka_index": [(2, 0, 0), (2, 1, 0)],
+            "SELECT event_id": [(numbered_id(0),), (numbered_id(1),)],
+        }
+    )
+    setup = Setup(store, TailOf({"llm.requests-2": 0}))
+    await setup.take(setup.record(0), setup.record(1), setup.record(2))
+    assert setup.rows == ["r2"]
+    assert setup.counted == 2
+
+
+async def test_half_a_batch_record_in_the_store_is_made_whole() -> None:
+    store = Rows(
+        answers={
+            "max(kafka_offset)": [(2, 0)],
+            "kafka_index": [(2, 0, 0)],
+            "SELECT event_id": [(numbered_id(0),)],
+        }
+    )
+    setup = Setup(store)
+    await setup.take(setup.record(0, 1))
+    assert setup.rows == ["r1"]
+    assert setup.counted == 2
+
+
+async def test_a_fault_of_ours_before_the_store_makes_a_letter_of_that_record_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    batch = setup.agent._batch
+
+    def faulty(decoded: Any, messages: Any) -> Any:
+        if any(e.request_id == "r1" for e in decoded.events):
+            raise ZeroDivisionError
+        return batch(decoded, messages)
+
+    monkeypatch.setattr(setup.agent, "_batch", faulty)
+    await setup.take(setup.record(0), setup.record(1), setup.record(2))
+    (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
+    assert (letter.reason, letter.offset) == (DeadLetterReason.INTERNAL_ERROR, 1)
+    assert setup.rows == ["r0", "r2"]
+    assert setup.counted == 2
+
+
+async def test_a_fault_of_ours_in_the_windows_keeps_the_rows_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    before = metrics.WINDOW_FAILURES._value.get()
+
+    def faulty(batch: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(setup.windows, "add", faulty)
+    await setup.take(setup.record(0), setup.record(1))
+    assert setup.rows == ["r0", "r1"]
+    assert metrics.WINDOW_FAILURES._value.get() - before == 2
+
+
+async def test_costs_are_exact_and_unknown_prices_null() -> None:
+    setup = Setup()
+    known = event(event_id=numbered_id(0), provider="openai", model="gpt-4o-mini")
+    await setup.take(setup.log.append(known.to_json()), setup.record(1))
+    costs = [row["cost_usd"] for row in setup.store.tables["requests"]]
+    assert str(costs[0]) == "0.000027600"
+    assert costs[1] is None

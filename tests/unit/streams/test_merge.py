@@ -1,0 +1,153 @@
+"""Closed windows come in order, once, and nothing is acknowledged that a restart would need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from detectors.closed_window import Window
+from schemas.base import SCHEMA_VERSION
+from schemas.settings import StreamSettings
+from schemas.topics import Topics
+from schemas.window import WindowBatch, WindowPartial
+from streams.merge import MergeAgent
+from tests.support.streams import Log, LoggedEvent, Rows
+
+SIZE = 10_000_000
+START = 1_790_000_000_000_000
+
+
+class Signals:
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+        self.ends: list[int] = []
+        self.fails = 0
+
+    def take_in(self, windows: Sequence[Window]) -> None:
+        self.windows += windows
+
+    async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
+        assert lag_s is not None
+        if self.fails:
+            self.fails -= 1
+            raise ConnectionError("gone")
+        self.ends.append(end_us)
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.now_us = START
+        self.store, self.signals = Rows(), Signals()
+        self.log = Log(Topics.WINDOWS.name)
+        self.agent = MergeAgent(
+            StreamSettings(), self.store, self.signals, lambda: self.now_us, lambda _: None
+        )
+        self.sequence = 0
+
+    def batch(
+        self, window: int, requests: int, watermark_s: float, source: str = "a"
+    ) -> LoggedEvent:
+        self.sequence += 1
+        start = START + window * SIZE
+        partial = WindowPartial(
+            window_start_us=start,
+            window_end_us=start + SIZE,
+            labels={"provider": "p", "model": "m", "model_version": "v1", "route": "stable"},
+            requests=requests,
+        )
+        message = WindowBatch(
+            schema_version=SCHEMA_VERSION,
+            source=source,
+            epoch="e",
+            sequence=self.sequence,
+            watermark_us=START + round(watermark_s * 1e6),
+            partials=(partial,),
+        )
+        return self.log.append(message.to_json())
+
+    async def take(self, *events: LoggedEvent) -> None:
+        for event in events:
+            self.agent._take_in(event)
+        await self.agent.advance()
+
+    @property
+    def rows(self) -> list[tuple[int, int, int]]:
+        return [
+            ((row["window_start"] - START) // SIZE, row["requests"], row["revision"])
+            for row in self.store.tables.get("windows", [])
+        ]
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+async def test_a_window_closes_when_every_source_has_passed_it(setup: Setup) -> None:
+    await setup.take(setup.batch(0, 3, 12, "a"), setup.batch(0, 4, 5, "b"))
+    assert setup.rows == []
+    await setup.take(setup.batch(1, 1, 11, "b"))
+    assert setup.rows == [(0, 7, 0)]
+    assert setup.signals.ends == [START + SIZE]
+
+
+async def test_a_late_partial_corrects_the_window_with_a_revision(setup: Setup) -> None:
+    await setup.take(setup.batch(0, 3, 12))
+    await setup.take(setup.batch(0, 2, 13))
+    assert setup.rows == [(0, 3, 0), (0, 5, 1)]
+    assert setup.signals.ends == [START + SIZE]
+
+
+async def test_a_source_that_falls_silent_does_not_hold_the_others_for_ever(setup: Setup) -> None:
+    await setup.take(setup.batch(0, 3, 12, "a"), setup.batch(0, 4, 5, "b"))
+    setup.now_us += 8_000_000
+    await setup.take(setup.batch(1, 1, 21, "a"))
+    assert setup.rows[0] == (0, 7, 0)
+
+
+async def test_silence_moves_the_windows_and_is_evaluated(setup: Setup) -> None:
+    await setup.take(setup.batch(0, 3, 12))
+    setup.now_us += 60_000_000
+    await setup.agent.advance()
+    assert setup.signals.ends[0] == START + SIZE
+    assert setup.signals.ends[-1] > START + 5 * SIZE
+
+
+async def test_a_record_read_again_counts_once(setup: Setup) -> None:
+    event = setup.batch(0, 3, 5)
+    await setup.take(event, event)
+    await setup.take(setup.batch(1, 1, 15))
+    assert setup.rows == [(0, 3, 0)]
+
+
+async def test_records_are_acknowledged_only_when_no_correction_can_come(setup: Setup) -> None:
+    first = setup.batch(0, 3, 12)
+    await setup.take(first)
+    assert setup.rows == [(0, 3, 0)]
+    assert first.acked == 0
+    await setup.take(setup.batch(9, 1, 95))
+    assert first.acked == 1
+
+
+async def test_what_cannot_be_handed_on_is_handed_on_later_once(setup: Setup) -> None:
+    setup.signals.fails = 1
+    with pytest.raises(ConnectionError):
+        await setup.take(setup.batch(0, 3, 12))
+    await setup.agent.advance()
+    assert {start for start, *_ in setup.rows} == {0}
+    assert setup.signals.ends == [START + SIZE]
+    assert {window.start_us for window in setup.signals.windows} == {START}
+
+
+async def test_an_unreadable_record_is_counted_and_its_neighbours_survive(setup: Setup) -> None:
+    bad = setup.log.append(b'{"source": 1}')
+    await setup.take(bad, setup.batch(0, 3, 12))
+    assert setup.rows == [(0, 3, 0)]
+
+
+async def test_the_lag_is_unknown_before_anything_and_grows_with_silence(setup: Setup) -> None:
+    assert setup.agent.lag_s() is None
+    setup.now_us = START + 20_000_000
+    await setup.take(setup.batch(0, 3, 12))
+    assert setup.agent.lag_s() == pytest.approx(8)
