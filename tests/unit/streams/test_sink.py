@@ -1,0 +1,87 @@
+"""Topics into tables: what cannot be stored costs no neighbour."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import REGISTRY
+
+from schemas.alert import AlertPhase, AlertTransition, Severity
+from schemas.base import SCHEMA_VERSION
+from schemas.topics import Topics
+from streams.errors import StoreUnavailableError
+from streams.inserts import Rows
+from streams.sink import SINKS, SinkAgent
+from tests.support.events import NOW_US
+from tests.unit.streams.fakes import FakeEvent, FakeStore, FakeStream, refuses
+
+ALERTS = next(sink for sink in SINKS if sink.topic is Topics.ALERTS)
+
+
+def record(offset: int) -> FakeEvent:
+    transition = AlertTransition(
+        schema_version=SCHEMA_VERSION,
+        fingerprint=f"f-{offset}",
+        incident_id="i",
+        rule="errors",
+        labels={"model": "m"},
+        severity=Severity.ERROR,
+        from_phase=AlertPhase.PENDING,
+        to_phase=AlertPhase.FIRING,
+        reason="above",
+        at_us=NOW_US,
+    )
+    return FakeEvent(transition.to_json(), offset)
+
+
+def refused() -> float:
+    labels = {"topic": Topics.ALERTS.name}
+    return REGISTRY.get_sample_value("tocsin_messages_refused_total", labels) or 0.0
+
+
+@pytest.mark.parametrize("bad", [0, 3, 6])
+async def test_a_refused_row_stands_alone(bad: int) -> None:
+    before = refused()
+    store = FakeStore(check=refuses("fingerprint", f"f-{bad}"))
+    events = [record(offset) for offset in range(7)]
+    await SinkAgent(ALERTS, store, "log-1").run(FakeStream(events))
+    rows = store.tables["alerts"]
+    assert [row["kafka_offset"] for row in rows] == [i for i in range(7) if i != bad]
+    assert {row["kafka_log"] for row in rows} == {"log-1"}
+    assert [row["at"] for row in rows] == [NOW_US] * 6
+    assert refused() - before == 1
+    assert [event.acked for event in events] == [1] * 7
+
+
+@pytest.mark.parametrize("value", [b"", None, b"{", b"[]", b'{"schema_version": 2}', b"\xff"])
+async def test_an_unreadable_message_is_counted_and_its_neighbours_survive(
+    value: bytes | None,
+) -> None:
+    before = refused()
+    store = FakeStore()
+    events = [record(0), FakeEvent(value, 1), record(2)]
+    await SinkAgent(ALERTS, store, "log-1").run(FakeStream(events))
+    assert [row["fingerprint"] for row in store.tables["alerts"]] == ["f-0", "f-2"]
+    assert [row["kafka_offset"] for row in store.tables["alerts"]] == [0, 2]
+    assert refused() - before == 1
+    assert [event.acked for event in events] == [1, 1, 1]
+
+
+async def test_an_unknown_value_is_no_zero() -> None:
+    store = FakeStore()
+    await SinkAgent(ALERTS, store, "log-1").run(FakeStream([record(0)]))
+    assert store.tables["alerts"][0]["value"] is None
+
+
+async def test_a_fault_of_ours_is_counted_and_does_not_stop_the_topic() -> None:
+    calls = []
+
+    def check(_rows: Rows) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise StoreUnavailableError("unexpected here")
+
+    before = refused()
+    store = FakeStore(check=check)
+    await SinkAgent(ALERTS, store, "log-1").run(FakeStream([record(0), record(1)], [record(2)]))
+    assert [row["fingerprint"] for row in store.tables["alerts"]] == ["f-2"]
+    assert refused() - before == 2
