@@ -74,7 +74,7 @@ def running_rig(path: Path, bootstrap: str) -> Iterator[Rig]:
             "TOCSIN_STREAMS__METRICS_PORT": str(metrics_port),
         }
         command = [sys.executable, "-m", "tocsin", "worker"]
-        make_data_dir(path / "data")
+        make_data_dir(path / "data")  # the launcher makes it elsewhere; the worker alone does not
         worker = Child("worker", command, path / "worker.log", environment)
         client = store_client(settings, settings.database)
         rig = Rig(bootstrap, worker, f"http://127.0.0.1:{metrics_port}/metrics", client)
