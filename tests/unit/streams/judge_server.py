@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -53,13 +54,12 @@ async def judge_server() -> AsyncIterator[JudgeServer]:
     """Serve a judge on a free loopback port, in this loop."""
     judge = JudgeServer(completion('{"score": 4, "explanation": "fine"}'))
     app = Starlette(routes=[Route("/v1/chat/completions", judge.answer, methods=["POST"])])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    config = uvicorn.Config(app, host="127.0.0.1", log_level="error", lifespan="off")
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    judge.url = f"http://127.0.0.1:{port}/v1"
+    # Listening from here on: what connects before the server runs is answered once it does.
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve([listener]))
+    judge.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
     try:
         yield judge
     finally:
