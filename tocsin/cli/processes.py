@@ -42,9 +42,11 @@ def worker() -> None:
     import faust
 
     from streams.worker import build_app
+    from tocsin.embedded.data_dir import make_data_dir
 
     with errors_told():
         settings = settings_for_command()
+        make_data_dir(settings.data_dir)
         app = build_app(settings)
         streams = settings.streams
         _show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
