@@ -19,7 +19,6 @@ from schemas.topic_admin import ensure_topics
 from tests.acceptance.running import FAST, metric, rows_of
 from tests.support.broker import free_port
 from tocsin.embedded.child import Child
-from tocsin.embedded.data_dir import make_data_dir
 from tocsin.embedded.store.process import StoreProcess
 
 __all__ = ["Rig", "running_rig"]
@@ -74,7 +73,6 @@ def running_rig(path: Path, bootstrap: str) -> Iterator[Rig]:
             "TOCSIN_STREAMS__METRICS_PORT": str(metrics_port),
         }
         command = [sys.executable, "-m", "tocsin", "worker"]
-        make_data_dir(path / "data")  # the launcher makes it elsewhere; the worker alone does not
         worker = Child("worker", command, path / "worker.log", environment)
         client = store_client(settings, settings.database)
         rig = Rig(bootstrap, worker, f"http://127.0.0.1:{metrics_port}/metrics", client)
