@@ -71,7 +71,7 @@ class Sent(FakePublisher):
 
 def agent(url: str, publisher: FakePublisher, store: FakeStore | None = None, **more: Any) -> Any:
     settings = JudgeSettings(base_url=url, **{"sample_rate": 1.0, **more})
-    return QualityAgent(settings, [QUERY], store or FakeStore(), publisher, lambda: NOW_US)
+    return QualityAgent(settings, [QUERY], store or FakeStore(), publisher, lambda: NOW_US, list)
 
 
 async def judge_one(server: JudgeServer, asked: RequestEvent, failures: int = 0) -> EvalResult:

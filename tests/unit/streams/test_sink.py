@@ -43,7 +43,7 @@ async def test_a_refused_row_stands_alone(bad: int) -> None:
     before = refused()
     store = FakeStore(check=refuses("fingerprint", f"f-{bad}"))
     events = [record(offset) for offset in range(7)]
-    await SinkAgent(ALERTS, store, "log-1").run(FakeStream(events))
+    await SinkAgent(ALERTS, store, "log-1", list).run(FakeStream(events))
     rows = store.tables["alerts"]
     assert [row["kafka_offset"] for row in rows] == [i for i in range(7) if i != bad]
     assert {row["kafka_log"] for row in rows} == {"log-1"}
@@ -59,7 +59,7 @@ async def test_an_unreadable_message_is_counted_and_its_neighbours_survive(
     before = refused()
     store = FakeStore()
     events = [record(0), FakeEvent(value, 1), record(2)]
-    await SinkAgent(ALERTS, store, "log-1").run(FakeStream(events))
+    await SinkAgent(ALERTS, store, "log-1", list).run(FakeStream(events))
     assert [row["fingerprint"] for row in store.tables["alerts"]] == ["f-0", "f-2"]
     assert [row["kafka_offset"] for row in store.tables["alerts"]] == [0, 2]
     assert refused() - before == 1
@@ -68,7 +68,7 @@ async def test_an_unreadable_message_is_counted_and_its_neighbours_survive(
 
 async def test_an_unknown_value_is_no_zero() -> None:
     store = FakeStore()
-    await SinkAgent(ALERTS, store, "log-1").run(FakeStream([record(0)]))
+    await SinkAgent(ALERTS, store, "log-1", list).run(FakeStream([record(0)]))
     assert store.tables["alerts"][0]["value"] is None
 
 
@@ -82,6 +82,8 @@ async def test_a_fault_of_ours_is_counted_and_does_not_stop_the_topic() -> None:
 
     before = refused()
     store = FakeStore(check=check)
-    await SinkAgent(ALERTS, store, "log-1").run(FakeStream([record(0), record(1)], [record(2)]))
+    await SinkAgent(ALERTS, store, "log-1", list).run(
+        FakeStream([record(0), record(1)], [record(2)])
+    )
     assert [row["fingerprint"] for row in store.tables["alerts"]] == ["f-2"]
     assert refused() - before == 2
