@@ -34,6 +34,11 @@ class App(faust.App):  # type: ignore[misc]
     fetch_wait_s: float = 0.5
     """How long the broker may hold a fetch that has no data."""
 
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the worker stops, or its partitions are about to move."""
+        return bool(self.should_stop or self.rebalancing)
+
     def hold(self, events: Iterable[Any]) -> None:
         """Let Faust wait no more for these events; acknowledging them later commits them."""
         for event in events:
@@ -83,6 +88,10 @@ def create_app(settings: Settings) -> App:
         topic_disable_leader=True,
         web_enabled=False,
         TableManager=Tables,
+        # Tables are small, and standby copies race with their own highwater mark: Faust's check
+        # for that ends the worker.
+        table_standby_replicas=0,
+        recovery_consistency_check=False,
     )
     app.fetch_wait_s = kafka.fetch_wait_s
     app.transport = Transport(app.conf.broker_consumer, app)

@@ -15,7 +15,7 @@ from detectors.closed_window import Window
 from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
 from schemas.signal import Signal, SignalName
-from streams.errors import StoreRefusedError, StoreUnavailableError
+from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
 from streams.store import Store
 
 __all__ = ["CostAgent"]
@@ -63,7 +63,7 @@ class CostAgent:
                 _QUERY,
                 {"since": end_us - self._lookback_us, "until": end_us, "top": _TOP_USERS},
             )
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except (StoreUnavailableError, StoreRefusedError, AbandonedError) as error:
             log.warning("user_cost_unknown", error=str(error)[:300])
             return []
         hours = self._lookback_us / 3.6e9

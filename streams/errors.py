@@ -3,14 +3,15 @@
 TocsinError
 └── StreamsError
     ├── StoreUnavailableError   the store cannot be reached or is not able now; try again
-    └── StoreRefusedError       the store will never take these rows
+    ├── StoreRefusedError       the store will never take these rows
+    └── AbandonedError          what is in hand is left, to be read again
 """
 
 from __future__ import annotations
 
 from schemas.errors import TocsinError
 
-__all__ = ["StoreRefusedError", "StoreUnavailableError", "StreamsError"]
+__all__ = ["AbandonedError", "StoreRefusedError", "StoreUnavailableError", "StreamsError"]
 
 
 class StreamsError(TocsinError):
@@ -23,3 +24,11 @@ class StoreUnavailableError(StreamsError):
 
 class StoreRefusedError(StreamsError):
     """The store will never take these rows as they are."""
+
+
+class AbandonedError(StreamsError):
+    """The worker stops, or its partitions move, and the store is away: nothing may be waited for.
+
+    What is in hand stays unacknowledged. Whoever has the partition then reads it again; a worker
+    that went on trying would insert what another has inserted meanwhile.
+    """

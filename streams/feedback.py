@@ -25,7 +25,7 @@ from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
 from streams.app import Hold
-from streams.errors import StoreRefusedError, StoreUnavailableError
+from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
 from streams.inserts import Inserts, insert_each
 from streams.letters import DeadLetters, Publishes
 from streams.replay import Queries
@@ -123,7 +123,7 @@ class FeedbackAgent:
             if self._waiting:
                 try:
                     await self._join()
-                except (StoreUnavailableError, StoreRefusedError) as error:
+                except (StoreUnavailableError, StoreRefusedError, AbandonedError) as error:
                     log.warning("feedback_waits", error=str(error)[:300])
             while self._records and not self._records[0].open:
                 self._records.popleft().event.ack()

@@ -22,6 +22,7 @@ from schemas.topics import Topics
 from streams import metrics
 from streams.app import Hold
 from streams.batch import Batch, SeenEvents, slices
+from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.letters import DeadLetters, Publishes
 from streams.replay import Replay
@@ -75,8 +76,12 @@ class IngestAgent:
         """Process the stream for ever; the Faust agent's body."""
         settings = self._settings.streams
         async for events in stream.noack_take(settings.batch_max, within=settings.batch_within_s):
-            for part in slices(events):
-                await self.process(part)
+            try:
+                for part in slices(events):
+                    await self.process(part)
+            except AbandonedError:
+                self._hold(events)
+                continue
             self._windows.acknowledge_later(events)
             self._hold(events)
             await self._windows.flush_if_due()
@@ -85,9 +90,14 @@ class IngestAgent:
         """Take in some records: Faust events whose ``value`` is raw bytes.
 
         Should one of them be more than the code can take, it alone becomes a dead letter.
+
+        Raises:
+            AbandonedError: the store is away and the worker leaving; some records may be done.
         """
         try:
             await self._process(records)
+        except AbandonedError:
+            raise
         except Exception as error:
             log.exception("batch_fails", records=len(records))
             if len(records) > 1:

@@ -21,6 +21,7 @@ from schemas.topics import Topics
 from schemas.window import WindowBatch
 from streams import metrics
 from streams.app import Hold
+from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.rows import window_rows
 
@@ -93,6 +94,8 @@ class MergeAgent:
             metrics.RECORDS.labels(topic=Topics.WINDOWS.name).inc(len(events))
             try:
                 await self.advance()
+            except AbandonedError:
+                continue
             except Exception:
                 # The windows wait in memory for the timer's next try, unacknowledged.
                 log.exception("windows_wait")

@@ -41,16 +41,19 @@ class Ownership:
         windows: WindowsAgent,
         ingest: IngestAgent,
         decide: Collection[Decides],
+        outboxes: Collection[Decides],
     ) -> None:
         self._app = app
         self._windows = windows
         self._ingest = ingest
         self._decide = decide
+        self._outboxes = outboxes
 
     def connect(self) -> None:
         """Listen to the application's signals."""
         self._app.on_partitions_revoked.connect(self._revoked, weak=False)
-        self._app.on_partitions_assigned.connect(self._assigned, weak=False)
+        # Only now are the tables those of the last owner.
+        self._app.on_rebalance_complete.connect(self._settled, weak=False)
 
     async def leave(self) -> None:
         """Send what is gathered, at the end; what cannot be sent is read again."""
@@ -61,17 +64,19 @@ class Ownership:
             log.warning("last_flush_unsent")
 
     async def _revoked(self, _: Any, revoked: Iterable[Any], **__: Any) -> None:
+        for outbox in self._outboxes:
+            await outbox.assigned(False)
         partitions = _requests(revoked)
         await self._windows.revoked(partitions)
         self._ingest.revoked(partitions)
         await self._app.consumer.commit()
 
-    async def _assigned(self, _: Any, assigned: Iterable[Any], **__: Any) -> None:
-        places = set(assigned)
+    async def _settled(self, *_: Any, **__: Any) -> None:
+        places = self._app.consumer.assignment()
         self._windows.assigned(_requests(places))
         # Topics of one partition stay together on one worker; llm.windows stands for all.
         owner = any(place.topic == Topics.WINDOWS.name for place in places)
-        for agent in self._decide:
+        for agent in (*self._decide, *self._outboxes):
             await agent.assigned(owner)
 
 

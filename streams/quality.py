@@ -24,7 +24,9 @@ from schemas.settings import JudgeSettings
 from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
+from streams.app import Hold
 from streams.batch import Batch
+from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.judge import BadVerdictError, Judge, JudgeError
 from streams.letters import Publishes
@@ -60,11 +62,13 @@ class QualityAgent:
         store: Inserts,
         publisher: Publishes,
         clock: Clock,
+        hold: Hold,
     ) -> None:
         self._settings = settings
         self._store = store
         self._publisher = publisher
         self._clock = clock
+        self._hold = hold
         self._judge = Judge(settings) if settings.base_url else None
         self._queue: asyncio.Queue[RequestEvent] = asyncio.Queue(settings.queue)
         self._results: list[EvalResult] = []
@@ -115,6 +119,9 @@ class QualityAgent:
         async for events in stream.noack_take(500, within=0.2):
             try:
                 await self._record(events)
+            except AbandonedError:
+                self._hold(events)
+                continue
             except Exception:
                 metrics.REFUSED.labels(topic=Topics.EVALS.name).inc(len(events))
                 log.exception("evals_fail", messages=len(events))

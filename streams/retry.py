@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 
 import structlog
 
+from streams.errors import AbandonedError
+
 __all__ = ["until_done"]
 
 log = structlog.get_logger(__name__)
@@ -22,11 +24,16 @@ async def until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
     """Return what ``work`` returns, once it does; pauses double from 0.1 s to 10 s.
 
     A cancellation ends it, as it ends any wait.
+
+    Raises:
+        AbandonedError: from ``work``.
     """
     pause = _FIRST_S
     while True:
         try:
             return await work()
+        except AbandonedError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, what waits must not be lost
             log.warning("tried_in_vain", what=what, error=f"{type(error).__name__}: {error}"[:500])
         await asyncio.sleep(pause)

@@ -17,6 +17,8 @@ from schemas.flag import FlagValue
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.app import Hold
+from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.rows import columns_of
 
@@ -155,16 +157,20 @@ SINKS: Final = (
 class SinkAgent:
     """Writes one topic into one table; rows that repeat after a crash replace themselves."""
 
-    def __init__(self, sink: Sink, store: Inserts, log_id: str) -> None:
+    def __init__(self, sink: Sink, store: Inserts, log_id: str, hold: Hold) -> None:
         self._sink = sink
         self._store = store
         self._log_id = log_id
+        self._hold = hold
 
     async def run(self, stream: Any) -> None:
         """Process the topic for ever; the Faust agent's body."""
         async for events in stream.noack_take(1_000, within=0.2):
             try:
                 await self._insert(events)
+            except AbandonedError:
+                self._hold(events)
+                continue
             except Exception:
                 # Tocsin made these messages: a fault of ours must not stop the decisions behind.
                 metrics.REFUSED.labels(topic=self._sink.topic.name).inc(len(events))

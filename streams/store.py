@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.settings import ClickHouseSettings
 from streams import metrics
-from streams.errors import StoreRefusedError, StoreUnavailableError
+from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
 from streams.inserts import Rows
 
 __all__ = ["Store"]
@@ -31,6 +32,7 @@ _INSERT: Final[dict[str, Any]] = {
 }
 _CODE = re.compile(r"(?:code:|Code:|error code)\s*(\d+)", re.IGNORECASE)
 _LONGEST_PAUSE_S: Final = 10.0
+_LOOK_S: Final = 0.2
 
 
 class Store:
@@ -38,10 +40,16 @@ class Store:
 
     clickhouse-connect's blocking client in one thread of its own: columns are packed there, and
     inserts keep their order.
+
+    Args:
+        leaving: tells whether the worker stops or its partitions move, when nothing is tried again.
     """
 
-    def __init__(self, settings: ClickHouseSettings) -> None:
+    def __init__(
+        self, settings: ClickHouseSettings, leaving: Callable[[], bool] = lambda: False
+    ) -> None:
         self._settings = settings
+        self._leaving = leaving
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._client: Client | None = None
         self._types: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -55,6 +63,7 @@ class Store:
 
         Raises:
             StoreRefusedError: the store will never take these rows.
+            AbandonedError: it did not take them, and the worker is leaving.
         """
         count = len(next(iter(rows.values()), ()))
         if not count:
@@ -67,7 +76,7 @@ class Store:
             except StoreUnavailableError as error:
                 metrics.INSERT_FAILURES.labels(table=table).inc()
                 log.warning("store_unavailable", table=table, rows=count, error=str(error)[:300])
-                await asyncio.sleep(pause)
+                await self._pause(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
                 continue
             metrics.INSERT_SECONDS.labels(table=table).observe(time.perf_counter() - started)
@@ -81,8 +90,13 @@ class Store:
 
         Raises:
             StoreUnavailableError, StoreRefusedError: as the store answered.
+            AbandonedError: it is not available, and the worker is leaving.
         """
-        rows: list[tuple[Any, ...]] = await self._run(self._query, sql, parameters)
+        try:
+            rows: list[tuple[Any, ...]] = await self._run(self._query, sql, parameters)
+        except StoreUnavailableError:
+            await self._pause(0)
+            raise
         return rows
 
     def close(self) -> None:
@@ -97,6 +111,13 @@ class Store:
         except RuntimeError as error:  # only after close()
             raise StoreUnavailableError(f"closed: {error}") from None
         return await work
+
+    async def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._leaving() and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110 - a flag
+            await asyncio.sleep(min(left, _LOOK_S))
+        if self._leaving():
+            raise AbandonedError("the store is away, and this worker is leaving")
 
     def _connect(self) -> Client:
         if self._client is None:

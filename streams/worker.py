@@ -21,6 +21,7 @@ from streams.alert import AlertAgent
 from streams.app import App, create_app
 from streams.cost import CostAgent
 from streams.drift import DriftAgent
+from streams.errors import AbandonedError
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
@@ -61,10 +62,12 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     app = create_app(settings)
     publisher = Publisher(app)
     # Stores of their own, so that a long query never holds up the inserts.
-    ingest_store, merge_store, sink_store = (Store(settings.clickhouse) for _ in range(3))
+    ingest_store, merge_store, sink_store = (
+        Store(settings.clickhouse, lambda: app.leaving) for _ in range(3)
+    )
 
     windows = WindowsAgent(streams, publisher, clock)
-    quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock)
+    quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock, app.hold)
     replay = Replay(settings.kafka.log_id, ingest_store, WindowsTail(settings.kafka))
     ingest = IngestAgent(
         settings, ingest_store, replay, publisher, prices, windows, quality, clock, app.hold
@@ -115,7 +118,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         _agent(app, Topics.NOTIFICATIONS, f"notify-{notify.name}", notify.run)
         app.task(notify.work)
     for sink in SINKS:
-        body = SinkAgent(sink, sink_store, settings.kafka.log_id).run
+        body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold).run
         _agent(app, sink.topic, f"sink-{sink.table}", body)
 
     flush_s = max(0.1, streams.flush_s / scale)
@@ -125,7 +128,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(quality.work)
 
-    ownership = Ownership(app, windows, ingest, (merge, feedback, *notifiers))
+    ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)
     ownership.connect()
 
     async def stopped(_: App, **__: Any) -> None:
@@ -167,6 +170,8 @@ def _timer(app: App, seconds: float, name: str, body: Callable[[], Awaitable[Non
     async def timer() -> None:
         try:
             await body()
+        except AbandonedError:
+            return
         except Exception:
             log.exception("timer_failed", timer=name)
 

@@ -90,18 +90,21 @@ async def test_a_killed_worker_loses_and_repeats_nothing(running: Running, numbe
 
 
 async def test_a_killed_store_loses_and_repeats_nothing(running: Running) -> None:
+    """While it is away, the workers wait, and can still be stopped."""
     before = running.value("SELECT count() FROM requests")
-    workers = [worker.pid for worker in running.stack.workers]
+    waiting, stopping = running.stack.workers
     async with load(running, 4) as sent:
         await eventually(lambda: running.value("SELECT count() FROM requests") > before + 300)
+        pid = waiting.pid
         store = running.stack._store
         assert isinstance(store, StoreProcess)
         store.kill()
         failures = running.metric("tocsin_insert_failures_total")
-        await eventually(lambda: running.metric("tocsin_insert_failures_total") > failures)
-        await asyncio.sleep(1)
+        await eventually(lambda: running.metric("tocsin_insert_failures_total") > failures + 1)
+        assert await asyncio.to_thread(stopping.stop) == 0
         store.start()
+        await start_worker(running.stack, 1)
         after = running.value("SELECT count() FROM requests")
         await eventually(lambda: running.value("SELECT count() FROM requests") > after + 300, 60)
-    assert [worker.pid for worker in running.stack.workers] == workers
+    assert waiting.pid == pid
     await settled(running, before, sent)
