@@ -69,10 +69,6 @@ def test_a_directory_is_held_by_one_and_sigterm_leaves_no_process(tmp_path: Path
         assert b"stopped" in said.read_bytes()
         until_true(lambda: not any(map(alive, parts)), 10)
 
-    # What a stop leaves behind keeps nobody from starting again.
-    with running_up(path):
-        pass
-
 
 @pytest.mark.parametrize("option", ["--kafka-port", "--clickhouse-port", "--metrics-port"])
 def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path: Path, option: str) -> None:
