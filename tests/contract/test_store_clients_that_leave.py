@@ -19,7 +19,7 @@ def open_socket(store: StoreAddress, query: str, length: int) -> socket.socket:
     sock = socket.create_connection((store.host, store.port), timeout=30)
     lines = [
         f"POST /?query={query} HTTP/1.1",
-        "Host: store",
+        "Host: 127.0.0.1",
         f"Authorization: Basic {token}",
         f"Content-Length: {length}",
         "",
