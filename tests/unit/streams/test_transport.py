@@ -1,0 +1,238 @@
+"""Delivery over rebalances: nothing fetched is forgotten, nothing unacknowledged committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+
+from streams.transport import _Consumer, _Thread
+
+P0, P1 = TP("llm.requests", 0), TP("llm.requests", 1)
+TABLE = TP("app-table-changelog", 0)
+
+
+class Consumer(_Consumer):
+    """The consumer's own bookkeeping, with what Faust gives it replaced."""
+
+    def __init__(self) -> None:
+        self._delivered = defaultdict(deque)
+        self._done = defaultdict(set)
+        self._committed_offset = defaultdict(lambda: None)
+        self._unacked_messages = set()
+        self._waiting_for_ack = None
+        self._buffered_partitions = set()
+        self._active_partitions = {P0, P1, TABLE}
+        self._turn = 0
+        self.app = SimpleNamespace(
+            topics=SimpleNamespace(acks_enabled_for=lambda topic: topic == P0.topic),
+            monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
+            rebalancing=False,
+        )
+        self.flow_active = True
+        self.suspend_flow = asyncio.Event()
+        self.scheduler = SimpleNamespace(
+            iterate=lambda records: [(tp, r) for tp, part in records.items() for r in part]
+        )
+        self.records: dict[TP, list[Any]] = {}
+        self.committed: dict[TP, int | None] = {}
+        self.handed: list[tuple[int, int]] = []
+        self.rewound: dict[TP, int] = {}
+        self.to_beginning: list[TP] = []
+        self.after_each: Any = lambda: None
+        self._thread = SimpleNamespace(rewind=self._rewind, seek_to_beginning=self._beginning)
+
+    @property
+    def should_stop(self) -> bool:
+        return False
+
+    def highwater(self, tp: TP) -> int:
+        return 0
+
+    def _is_changelog_tp(self, tp: TP) -> bool:
+        return tp == TABLE
+
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        return message(tp, record.offset)
+
+    async def sleep(self, n: float) -> None:
+        await asyncio.sleep(0)
+
+    async def wait_first(self, work: Any, stop: Any) -> Any:
+        stop.close()
+        await work
+        return SimpleNamespace(stopped=False)
+
+    async def callback(self, item: Any) -> None:
+        self.handed.append((item.tp.partition, item.offset))
+        self.after_each()
+
+    async def _getmany(self, wanted: set[TP], wait_s: float) -> dict[TP, list[Any]]:
+        return {tp: part for tp, part in self.records.items() if tp in wanted}
+
+    async def seek_to_committed(self) -> dict[TP, int | None]:
+        return self.committed
+
+    async def _rewind(self, offsets: dict[TP, int]) -> None:
+        self.rewound |= offsets
+
+    async def _beginning(self, *places: TP) -> None:
+        self.to_beginning += places
+
+
+@dataclass(eq=False)
+class Message:
+    tp: TP
+    offset: int
+    acked: bool = False
+
+    @property
+    def topic(self) -> str:
+        return self.tp.topic
+
+
+def message(tp: TP, offset: int) -> Message:
+    return Message(tp, offset)
+
+
+def records(*offsets: int) -> list[Any]:
+    return [SimpleNamespace(offset=offset) for offset in offsets]
+
+
+async def delivered(*offsets: int) -> Consumer:
+    consumer = Consumer()
+    consumer.records = {P0: records(*offsets)}
+    await consumer._fetch_and_deliver()
+    return consumer
+
+
+def done(consumer: Consumer, *offsets: int) -> int | None:
+    for offset in offsets:
+        consumer.ack(message(P0, offset))
+    return consumer._new_offset(P0)
+
+
+async def test_commits_reach_as_far_as_everything_is_acknowledged() -> None:
+    consumer = await delivered(5, 6, 7, 8)
+    assert done(consumer, 6) is None  # 5 alone is missing: Faust would commit 7
+    assert done(consumer, 8) is None
+    assert done(consumer, 5) == 7
+    assert done(consumer, 7) == 9
+    assert done(consumer) is None
+
+
+async def test_offsets_that_the_log_lacks_hold_nothing_up() -> None:
+    consumer = await delivered(5, 9, 30)
+    assert done(consumer, 5, 9) == 10
+    assert done(consumer, 30) == 31
+
+
+async def test_an_acknowledgement_counts_once() -> None:
+    consumer = await delivered(5)
+    item = message(P0, 5)
+    assert consumer.ack(item)
+    assert not consumer.ack(item)
+    assert list(consumer._filter_tps_with_pending_acks()) == [P0]
+    assert list(consumer._filter_tps_with_pending_acks({"another"})) == []
+
+
+async def test_what_a_pause_leaves_in_hand_is_fetched_again() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6, 7), P1: records(1)}
+
+    def pause() -> None:
+        if consumer.handed[-1] == (0, 5):
+            consumer._active_partitions.discard(P0)
+
+    consumer.after_each = pause
+    await consumer._fetch_and_deliver()
+    assert consumer.handed == [(0, 5), (1, 1)]
+    assert consumer.rewound == {P0: 6}
+
+
+async def test_a_full_buffer_still_takes_what_is_in_hand() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6)}
+
+    def full() -> None:
+        consumer._active_partitions.discard(P0)
+        consumer._buffered_partitions.add(P0)
+
+    consumer.after_each = full
+    await consumer._fetch_and_deliver()
+    assert consumer.handed == [(0, 5), (0, 6)]
+    assert not consumer.rewound
+
+
+async def test_records_of_before_a_seek_are_not_handed_over_after_it() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6, 7)}
+    consumer.committed = {P0: 5}
+
+    def seek() -> None:
+        consumer._turn += 1
+
+    consumer.after_each = seek
+    await consumer._fetch_and_deliver()
+    assert consumer.handed == [(0, 5)]
+    assert consumer.rewound == {P0: 6}
+
+
+async def test_a_record_that_a_suspension_interrupts_is_handed_over_again() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6)}
+    consumer.after_each = consumer.suspend_flow.set
+    await consumer._fetch_and_deliver()
+    assert consumer.rewound == {P0: 5}
+    assert not consumer._delivered[P0]
+
+
+async def test_until_a_rebalance_is_over_only_tables_are_read() -> None:
+    consumer = Consumer()
+    consumer.app.rebalancing = True
+    assert consumer._wanted() == {TABLE}
+    consumer.app.rebalancing = False
+    wanted = consumer._wanted()
+    assert wanted == {P0, P1, TABLE}
+    assert wanted is not consumer._active_partitions  # a thread reads it
+
+
+async def test_a_seek_goes_to_the_beginning_where_nothing_is_committed() -> None:
+    consumer = await delivered(5, 6)
+    consumer.ack(message(P0, 6))
+    consumer.committed = {P0: 5, P1: None, TABLE: None}
+    await consumer.perform_seek()
+    assert consumer.to_beginning == [P1]
+    assert (consumer._committed_offset[P0], consumer._committed_offset[P1]) == (5, None)
+    assert consumer._new_offset(P0) is None
+    await consumer._fetch_and_deliver()  # 5 and 6 again
+    assert done(consumer, 5, 6) == 7
+
+
+class Fetcher:
+    """aiokafka's consumer, as far as a rewind asks it."""
+
+    def __init__(self, **positions: int) -> None:
+        self.positions = {TP("t", int(name[1:])): at for name, at in positions.items()}
+
+    async def position(self, tp: TP) -> int:
+        if tp not in self.positions:
+            from aiokafka.errors import IllegalStateError
+
+            raise IllegalStateError("not assigned")
+        return self.positions[tp]
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.positions[tp] = offset
+
+
+async def test_a_rewind_only_ever_goes_back_and_skips_what_is_gone() -> None:
+    fetcher = Fetcher(p0=91, p1=40)
+    thread = SimpleNamespace(_ensure_consumer=lambda: fetcher)
+    places = {TP("t", 0): 73, TP("t", 1): 73, TP("t", 2): 5}
+    await _Thread._rewind(thread, places)
+    assert fetcher.positions == {TP("t", 0): 73, TP("t", 1): 40}

@@ -1,0 +1,210 @@
+"""Partials of each partition: sent whole, in order, once, and only then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.columns import EventColumns
+from schemas.settings import StreamSettings
+from schemas.topics import Topics
+from schemas.window import WindowBatch
+from streams import metrics, windows
+from streams.batch import Batch
+from streams.rows import Origin
+from streams.windows import WindowsAgent
+from tests.support.events import NOW_US, event, numbered_id
+from tests.support.streams import Log, Outbox
+
+SETTINGS = StreamSettings()
+
+
+def batch(*places: tuple[int, int], end_us: int = NOW_US, **fields: Any) -> Batch:
+    """Return one event for each (partition, offset)."""
+    events = [
+        event(
+            event_id=numbered_id(i),
+            start_time_us=end_us - 1_000_000,
+            end_time_us=end_us,
+            **fields,
+        )
+        for i in range(len(places))
+    ]
+    partitions, offsets = [p for p, _ in places], [o for _, o in places]
+    origin = Origin("log", Topics.REQUESTS.name, partitions, offsets, [0] * len(places))
+    return Batch(events, EventColumns.from_events(events), origin)
+
+
+def agent_with(outbox: Outbox) -> WindowsAgent:
+    return WindowsAgent(SETTINGS, outbox, lambda: NOW_US)
+
+
+def sent(outbox: Outbox) -> list[WindowBatch]:
+    return list(outbox.of(Topics.WINDOWS))
+
+
+async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() -> None:
+    outbox = Outbox()
+    agent = agent_with(outbox)
+    agent.add(batch((0, 7), (1, 3), (0, 9)))
+    await agent.flush()
+    first, second = sent(outbox)
+    assert [(b.source, b.up_to_offset, b.sequence) for b in (first, second)] == [
+        ("llm.requests-0", 9, 1),
+        ("llm.requests-1", 3, 1),
+    ]
+    assert first.epoch != second.epoch
+    assert [sum(p.requests for p in b.partials) for b in (first, second)] == [2, 1]
+    assert first.watermark_us == NOW_US - SETTINGS.lateness_us
+
+
+async def test_a_failed_flush_is_sent_first_next_time_under_its_own_number() -> None:
+    outbox = Outbox(failures=1)
+    agent = agent_with(outbox)
+    records = [Log("t").append(b"1"), Log("t").append(b"2")]
+    agent.add(batch((0, 1)))
+    agent.acknowledge_later(records[:1])
+    await agent.flush()
+    assert not sent(outbox)
+    assert not records[0].acked
+    agent.add(batch((0, 2)))
+    agent.acknowledge_later(records[1:])
+    await agent.flush()
+    assert [(b.sequence, b.up_to_offset) for b in sent(outbox)] == [(1, 1), (2, 2)]
+    assert [record.acked for record in records] == [1, 1]
+    await agent.flush()
+    assert len(sent(outbox)) == 2
+
+
+async def test_events_that_come_during_a_flush_wait_for_the_next() -> None:
+    class Slow(Outbox):
+        async def send_many(self, topic: Any, items: Any) -> None:
+            started.set()
+            await go_on.wait()
+            await super().send_many(topic, items)
+
+    started, go_on = asyncio.Event(), asyncio.Event()
+    outbox = Slow()
+    agent = agent_with(outbox)
+    before, during = Log("t").append(b"1"), Log("t").append(b"2")
+    agent.add(batch((0, 1)))
+    agent.acknowledge_later([before])
+    flushing = asyncio.create_task(agent.flush())
+    await started.wait()
+    agent.add(batch((0, 2)))
+    agent.acknowledge_later([during])
+    go_on.set()
+    await flushing
+    assert (before.acked, during.acked) == (1, 0)
+    await agent.flush()
+    assert during.acked == 1
+    assert sum(p.requests for b in sent(outbox) for p in b.partials) == 2
+
+
+async def test_a_cancelled_flush_loses_nothing() -> None:
+    class Stuck(Outbox):
+        async def send_many(self, topic: Any, items: Any) -> None:
+            if not self.sent:
+                self.sent = [("", "", items[0][1])]
+                await asyncio.Event().wait()
+            await super().send_many(topic, items)
+
+    outbox = Stuck()
+    agent = agent_with(outbox)
+    record = Log("t").append(b"1")
+    agent.add(batch((0, 1)))
+    agent.acknowledge_later([record])
+    flushing = asyncio.create_task(agent.flush())
+    await asyncio.sleep(0)
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    assert not record.acked
+    await agent.flush()
+    assert record.acked == 1
+    assert [b.up_to_offset for b in sent(outbox)] == [1]
+
+
+async def test_a_large_flush_is_cut_and_only_its_last_piece_lets_windows_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(windows, "MAX_MESSAGE_BYTES", 2_000)
+    outbox = Outbox()
+    agent = agent_with(outbox)
+    agent.add(batch((0, 1), end_us=NOW_US - 60_000_000))
+    await agent.flush()
+    told_us = sent(outbox)[0].watermark_us
+    for feature in range(12):
+        agent.add(batch((0, 2 + feature), feature=f"feature-{feature}"))
+    await agent.flush()
+    pieces = sent(outbox)[1:]
+    assert len(pieces) > 2
+    assert [b.sequence for b in pieces] == list(range(2, 2 + len(pieces)))
+    assert {b.watermark_us for b in pieces[:-1]} == {told_us}
+    assert {b.up_to_offset for b in pieces[:-1]} == {None}
+    assert (pieces[-1].up_to_offset, pieces[-1].watermark_us > told_us) == (13, True)
+    assert sum(p.requests for b in pieces for p in b.partials) == 12
+    assert all(len(b.to_json()) < 3_000 for b in pieces)
+
+
+async def test_an_assigned_partition_is_announced_before_it_is_heard() -> None:
+    outbox = Outbox()
+    agent = agent_with(outbox)
+    agent.assigned([3])
+    await agent.flush()
+    (announced,) = sent(outbox)
+    assert (announced.source, announced.watermark_us) == ("llm.requests-3", 0)
+    assert (announced.up_to_offset, announced.partials) == (None, ())
+
+
+async def test_what_is_open_is_sent_before_a_partition_goes_and_it_comes_back_anew() -> None:
+    outbox = Outbox()
+    agent = agent_with(outbox)
+    agent.add(batch((0, 1)))
+    await agent.revoked([0])
+    agent.add(batch((0, 2)))
+    await agent.flush()
+    first, second = sent(outbox)
+    assert (first.up_to_offset, second.up_to_offset) == (1, 2)
+    assert (first.sequence, second.sequence) == (1, 1)
+    assert first.epoch != second.epoch
+
+
+async def test_an_event_beyond_the_arithmetic_is_counted_and_leaves_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox = Outbox()
+    agent = agent_with(outbox)
+    add = windows.WindowStore.add
+
+    def choose(store: Any, columns: EventColumns) -> None:
+        if "bad" in columns.fields["model"]:
+            raise OverflowError("too much")
+        add(store, columns)
+
+    monkeypatch.setattr(windows.WindowStore, "add", choose)
+    events = [event(event_id=numbered_id(i), model=m) for i, m in enumerate(["a", "bad", "b"])]
+    origin = Origin("log", "t", [0, 0, 0], [1, 2, 3], [0, 0, 0])
+    before = metrics.WINDOW_FAILURES._value.get()
+    agent.add(Batch(events, EventColumns.from_events(events), origin))
+    await agent.flush()
+    (told,) = sent(outbox)
+    assert sorted(partial.labels["model"] for partial in told.partials) == ["a", "b"]
+    assert told.up_to_offset == 3
+    assert metrics.WINDOW_FAILURES._value.get() == before + 1
+
+
+async def test_a_flush_is_due_by_the_clock_either_way() -> None:
+    now_us = NOW_US
+    outbox = Outbox()
+    agent = WindowsAgent(SETTINGS, outbox, lambda: now_us)
+    agent.add(batch((0, 1)))
+    await agent.flush_if_due()
+    agent.add(batch((0, 2)))
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 1
+    now_us = NOW_US - 3_600_000_000  # the wall clock was put back
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 2
