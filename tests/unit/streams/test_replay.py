@@ -1,0 +1,74 @@
+"""What a new owner of a partition skips: by the store's word for rows, by the log's for windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.errors import StoreUnavailableError
+from streams.replay import Replay, source_name
+from tests.support.events import numbered_id
+from tests.support.streams import Rows, TailOf
+
+
+def replay(counted: int | None = None, **answers: list[tuple[Any, ...]]) -> tuple[Replay, Rows]:
+    words = {"up_to": "max(kafka_offset)", "held": "kafka_index", "recent": "event_id"}
+    store = Rows(answers={words[name]: rows for name, rows in answers.items()})
+    tail = TailOf({} if counted is None else {source_name(2): counted})
+    return Replay("log", store, tail), store
+
+
+async def test_a_new_log_is_asked_about_once_and_nothing_is_skipped() -> None:
+    known, store = replay()
+    assert await known.learn({2: 0}) == []
+    assert len(store.asked) == 1
+    assert not known.stored(2, 0, 0)
+    assert not known.counted(2, 0)
+    assert not known.letter_sent(2, 0)
+    await known.learn({2: 5})
+    assert len(store.asked) == 1
+
+
+async def test_a_partition_read_on_from_its_commit_needs_no_rows_and_no_log() -> None:
+    known, store = replay(up_to=[(2, 41)], recent=[(numbered_id(1),)])
+    assert await known.learn({2: 42}) == [numbered_id(1)]
+    assert not any("kafka_index" in sql for sql in store.asked)
+    assert not known.stored(2, 42, 0)
+    assert known.letter_sent(2, 41)
+
+
+async def test_only_the_very_events_that_the_store_holds_are_stored() -> None:
+    known, _ = replay(counted=11, up_to=[(2, 12)], held=[(2, 10, 0), (2, 12, 1)])
+    await known.learn({2: 10})
+    assert known.stored(2, 10, 0)
+    assert not known.stored(2, 10, 1)  # the other half of that record never arrived
+    assert known.stored(2, 12, 1)
+    assert not known.stored(2, 13, 0)
+    assert (known.counted(2, 11), known.counted(2, 12)) == (True, False)
+
+
+async def test_windows_not_found_in_the_log_count_nothing() -> None:
+    known, _ = replay(up_to=[(2, 12)], held=[(2, 12, 0)])
+    await known.learn({2: 12})
+    assert not known.counted(2, 12)
+
+
+async def test_a_partition_that_went_is_asked_about_anew() -> None:
+    known, store = replay()
+    await known.learn({2: 0})
+    known.forget([2, 3])
+    await known.learn({2: 0})
+    assert len(store.asked) == 2
+
+
+async def test_nothing_is_taken_for_known_while_the_store_is_away() -> None:
+    class Away(Rows):
+        async def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+            raise StoreUnavailableError("away")
+
+    known = Replay("log", Away(), TailOf())
+    with pytest.raises(StoreUnavailableError):
+        await known.learn({2: 0})
+    with pytest.raises(KeyError):
+        known.stored(2, 0, 0)
