@@ -45,7 +45,7 @@ DEAD_LETTERS: Final = Counter(
     "tocsin_dead_letters_total", "Records or events sent to llm.dead-letter.", ["reason"]
 )
 DUPLICATES: Final = Counter(
-    "tocsin_duplicates_total", "Events skipped because the store had them already.", ["how"]
+    "tocsin_duplicates_total", "Events that were there already, and what told so.", ["how"]
 )
 REFUSED: Final = Counter(
     "tocsin_messages_refused_total",
@@ -91,4 +91,6 @@ FEEDBACK_UNMATCHED: Final = Counter(
 NOTIFICATIONS: Final = Counter(
     "tocsin_notifications_total", "Deliveries by receiver and outcome.", ["notifier", "outcome"]
 )
-WORKER_READY: Final = Gauge("tocsin_worker_ready", "1 once partitions are assigned.")
+WORKER_READY: Final = Gauge(
+    "tocsin_worker_ready", "1 once tables are recovered and partitions are read."
+)
