@@ -39,7 +39,7 @@ In the model server's own `/metrics`, beside vLLM's.
 
 _LABELS = {
     "`topic`, `table`": "a topic of [events.md](events.md), a table of the store",
-    "`how`": "`event_id`: a producer sent it twice; `replay`: read again after a crash or a rebalance",
+    "`how`": "`event_id`: a producer sent it twice; `replay`: read again after a crash",
     "`reason`": "of dead letters: see [events.md](events.md)",
     "`correction`": "`yes`: a window that was closed before, closed anew with what came late",
     "`outcome` of evals": "`scored`, `no_text`, `judge_error`, `bad_answer`, `skipped`: no room",
