@@ -50,10 +50,17 @@ _POM: Final = f"""\
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """A running broker: its address, and how many seconds it took to answer."""
+    """A running broker: its address, how many seconds it took to answer, and its process."""
 
     bootstrap: str
     started_s: float
+    node: Child
+
+    def restart(self, timeout_s: float = 60) -> float:
+        """Start a killed broker again on the log it left; return the seconds until it answered."""
+        self.node.start()
+        host, port = self.bootstrap.split(":")
+        return self.node.wait_until(lambda: broker_answers(host, int(port)), timeout_s)
 
 
 def missing_tools() -> list[str]:
@@ -106,7 +113,7 @@ def running_kafka(path: Path, libs: Path, timeout_s: float = 60) -> Iterator[Kaf
     node.start()
     try:
         node.wait_until(lambda: broker_answers(_HOST, port), timeout_s)
-        yield Kafka(f"{_HOST}:{port}", time.monotonic() - started)
+        yield Kafka(f"{_HOST}:{port}", time.monotonic() - started, node)
     finally:
         node.kill()  # nothing of it is kept
 
