@@ -8,6 +8,7 @@ for Faust would acknowledge and lose what it was working on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -157,7 +158,7 @@ class IngestAgent:
         metrics.DUPLICATES.labels(how="replay").inc(len(keep) - len(new))
         events = [decoded.events[i] for i in keep]
         columns = EventColumns.from_events(events)
-        columns = EventColumns.from_events(events, self._prices.cost_columns(columns))
+        columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
         places = [decoded.places[i] for i in keep]
         kept = [messages[place.record] for place in places]
         origin = Origin(
