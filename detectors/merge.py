@@ -28,7 +28,9 @@ class WindowMerger:
     counted, never dropped in silence.
 
     A repeated batch (same source, epoch and sequence) is ignored, so that what Kafka delivers twice
-    counts once; batches of one source may overtake each other.
+    counts once; batches of one epoch may overtake each other. A new epoch is a new owner of the
+    source, who counts anew what the old one did not get through: from its first batch on, those of
+    older epochs are ignored too.
 
     Args:
         correction_us: how long a closed window can still be corrected.
@@ -37,6 +39,7 @@ class WindowMerger:
     Attributes:
         late_partials, late_requests: what came too late even for a correction.
         repeated_batches: batches that had been added before.
+        fenced_batches: batches of an owner that had been followed by another.
 
     Raises:
         DetectorError: the duration is negative.
@@ -49,6 +52,7 @@ class WindowMerger:
         self.late_partials = 0
         self.late_requests = 0
         self.repeated_batches = 0
+        self.fenced_batches = 0
         self._correction_us = correction_us
         self._alpha = alpha
         self._watermark_us = 0
@@ -69,6 +73,9 @@ class WindowMerger:
 
         """
         seen = self._sequences(batch)
+        if seen is None:
+            self.fenced_batches += 1
+            return
         if batch.sequence in seen:
             self.repeated_batches += 1
             return
@@ -106,13 +113,16 @@ class WindowMerger:
         labels = tuple(sorted(partial.labels.items()))
         return (partial.window_start_us, partial.window_end_us, labels), partial, sketches
 
-    def _sequences(self, batch: WindowBatch) -> _Seen:
+    def _sequences(self, batch: WindowBatch) -> _Seen | None:
+        """Return the sequences of the batch's epoch, None when the epoch is over."""
         epochs = self._seen.setdefault(batch.source, OrderedDict())
-        seen = epochs.setdefault(batch.epoch, _Seen())
-        epochs.move_to_end(batch.epoch)
-        if len(epochs) > _EPOCHS_KEPT:
-            epochs.popitem(last=False)
-        return seen
+        seen = epochs.get(batch.epoch)
+        if seen is None:
+            seen = epochs[batch.epoch] = _Seen()
+            if len(epochs) > _EPOCHS_KEPT:
+                epochs.popitem(last=False)
+            return seen
+        return seen if next(reversed(epochs)) == batch.epoch else None
 
 
 class _Seen:

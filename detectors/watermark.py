@@ -18,14 +18,14 @@ class Watermark:
     """Tell up to which event time all sources have been heard, lateness granted.
 
     The watermark is the least over the sources of (greatest event time - lateness). A source that
-    has been silent for ``idle_us`` of wall clock does not hold it back. When all are silent it goes
-    on with the wall clock from the greatest event time known, so that the last window closes too.
-    It never goes back, whatever events or clocks do; a wall clock that jumps back stands still
-    until the next call, and one's silence is measured in time that really passed.
+    said it is idle, for it is read to its end and silent, does not hold it back; one that merely is
+    not heard of does: nobody reads it, or with a lag, and what it holds is still to come. When all
+    are idle the watermark goes on with the wall clock from the greatest event time known, so that
+    the last window closes too. It never goes back, whatever events or clocks do; a wall clock that
+    jumps back stands still until the next call.
 
     Args:
         lateness_us: how long events may be late, in microseconds of event time.
-        idle_us: silence after which a source is idle, in microseconds of wall clock.
         future_us: when given, an event time further ahead of the wall clock than this counts as
             just so far ahead: one server whose clock is wrong must not close everybody's windows.
 
@@ -33,22 +33,22 @@ class Watermark:
         DetectorError: a duration is negative.
 
     Examples:
-        >>> watermark = Watermark(lateness_us=2_000_000, idle_us=5_000_000)
+        >>> watermark = Watermark(lateness_us=2_000_000)
         >>> watermark.observe("requests-0", 100_000_000, now_us=0)
         >>> watermark.observe("requests-1", 90_000_000, now_us=0)
         >>> watermark.advance(now_us=1_000_000)
         88000000
         >>> watermark.observe("requests-0", 103_000_000, now_us=4_000_000)
-        >>> watermark.advance(now_us=5_000_000)  # requests-1 has been silent for 5 s
+        >>> watermark.observe("requests-1", 90_000_000, now_us=5_000_000, idle=True)
+        >>> watermark.advance(now_us=5_000_000)
         101000000
 
     """
 
-    def __init__(self, lateness_us: int, idle_us: int, future_us: int | None = None) -> None:
-        if min(lateness_us, idle_us, future_us or 0) < 0:
-            raise DetectorError("lateness, idle and future time must not be negative")
+    def __init__(self, lateness_us: int, future_us: int | None = None) -> None:
+        if min(lateness_us, future_us or 0) < 0:
+            raise DetectorError("lateness and future time must not be negative")
         self._lateness_us = lateness_us
-        self._idle_us = idle_us
         self._future_us = future_us
         self._sources: dict[str, _Source] = {}
         self._watermark = 0
@@ -60,7 +60,7 @@ class Watermark:
         """Return the watermark of the last ``advance``, 0 before anything is known."""
         return self._watermark
 
-    def observe(self, source: str, max_event_us: int, now_us: int) -> None:
+    def observe(self, source: str, max_event_us: int, now_us: int, *, idle: bool = False) -> None:
         """Note the greatest event time of a source's newest batch.
 
         With ``max_event_us`` 0 it announces a source of which nothing is known yet: it holds the
@@ -69,10 +69,12 @@ class Watermark:
         self._tick(now_us)
         if self._future_us is not None:
             max_event_us = min(max_event_us, now_us + self._future_us)
+        seen = self._elapsed
         known = self._sources.get(source)
         if known is not None:
             max_event_us = max(max_event_us, known.max_event_us)
-        self._sources[source] = _Source(max_event_us, self._elapsed)
+            seen = known.seen if idle else seen
+        self._sources[source] = _Source(max_event_us, seen, idle)
 
     def forget(self, source: str) -> None:
         """Drop a source that another worker reads from now on; the watermark stays."""
@@ -87,7 +89,7 @@ class Watermark:
 
     def _reached(self) -> int:
         every = self._sources.values()
-        active = [s.max_event_us for s in every if self._elapsed - s.seen < self._idle_us]
+        active = [s.max_event_us for s in every if not s.idle]
         if active:
             return min(active)
         newest = max(s.max_event_us for s in every)
@@ -105,3 +107,4 @@ class Watermark:
 class _Source:
     max_event_us: int
     seen: int
+    idle: bool

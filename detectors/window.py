@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ __all__ = ["OVERFLOW", "WindowStore", "window_start"]
 OVERFLOW: Final = "other"
 """The label of every dimension of the series that takes in those that are too many."""
 
-_LABELS_KEPT: Final = 10_000
+_MOST_CODES: Final = 2**40
 _HEARD_US: Final = 3_600_000_000
 
 
@@ -71,7 +71,6 @@ class WindowStore:
             raise DetectorError(f"events have no such dimension: {', '.join(strange)}")
         self._size_us = size_us
         self._dimensions = dimensions
-        self._codes = _Codes()
         self._groups: dict[tuple[int, tuple[str, ...]], _Group] = {}
         self._max_series = max_series
         self._heard: OrderedDict[tuple[str, ...], int] = OrderedDict()
@@ -82,23 +81,19 @@ class WindowStore:
         n = len(columns)
         if not n:
             return
+        series, labels = self._factorise(columns)
         starts = window_start(columns.ints("end_time_us"), self._size_us)
-        windows, window = np.unique(starts, return_inverse=True)
-        codes = self._factorise(columns)
-        width = len(self._codes)
-        groups, place = np.unique(window * width + codes, return_inverse=True)
-        order = np.argsort(place, kind="stable")
-        first = np.searchsorted(place[order], np.arange(groups.size))
-        sums = np.add.reduceat(_rows(columns)[order], first, axis=0)
+        order = np.lexsort((series, starts))
+        series, starts = series[order], starts[order]
+        changes = (series[1:] != series[:-1]) | (starts[1:] != starts[:-1])
+        firsts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+        sums = np.add.reduceat(_rows(columns)[order], firsts, axis=0)
         values = [(name, columns.floats(name)[order]) for name in SKETCHES]
-        ends = np.append(first[1:], n).tolist()
-        labels = list(self._codes)
-        for i, (group, low, high) in enumerate(
-            zip(groups.tolist(), first.tolist(), ends, strict=True)
+        lows = firsts.tolist()
+        for i, (start, low, high) in enumerate(
+            zip(starts[firsts].tolist(), lows, [*lows[1:], n], strict=True)
         ):
-            start = int(windows[group // width])
-            series = self._admit(_clean(labels[group % width]), start, high - low)
-            key = (start, series)
+            key = (start, self._admit(labels(order[low]), start, high - low))
             held = self._groups.get(key)
             if held is None:
                 held = self._groups[key] = _Group()
@@ -106,20 +101,13 @@ class WindowStore:
             for name, column in values:
                 held.sketches[name].add(column[low:high])
 
-    def drain(self, force: bool = False) -> tuple[WindowPartial, ...]:
-        """Return what was added since the last drain, by window and series, and forget it.
-
-        Args:
-            force: forget the table of known labels as well; for a partition that moves away.
-
-        """
+    def drain(self) -> tuple[WindowPartial, ...]:
+        """Return what was added since the last drain, by window and series, and forget it."""
         partials = tuple(
             self._partial(start, labels, self._groups[start, labels])
             for start, labels in sorted(self._groups)
         )
         self._groups = {}
-        if force or len(self._codes) > _LABELS_KEPT:
-            self._codes = _Codes()
         return partials
 
     def _admit(self, series: tuple[str, ...], start_us: int, requests: int) -> tuple[str, ...]:
@@ -135,12 +123,19 @@ class WindowStore:
         heard.move_to_end(series)
         return series
 
-    def _factorise(self, columns: EventColumns) -> NDArray[np.int64]:
-        n = len(columns)
-        if not self._dimensions:
-            return np.full(n, self._codes[()], np.int64)
-        rows = zip(*(columns.fields[name] for name in self._dimensions), strict=True)
-        return np.fromiter(map(self._codes.__getitem__, rows), np.int64, n)
+    def _factorise(
+        self, columns: EventColumns
+    ) -> tuple[NDArray[np.int64], Callable[[int], tuple[str, ...]]]:
+        """Return a number for each event's series, and what gives the labels of an event."""
+        dimensions = [columns.codes(name) for name in self._dimensions]
+        series, width = np.zeros(len(columns), np.int64), 1
+        for codes, texts in dimensions:
+            if width * len(texts) > _MOST_CODES:
+                _, series = np.unique(series, return_inverse=True)
+                width = len(columns)
+            series = series * len(texts) + codes
+            width *= len(texts)
+        return series, lambda place: tuple(texts[codes[place]] for codes, texts in dimensions)
 
     def _partial(self, start: int, labels: tuple[str, ...], group: _Group) -> WindowPartial:
         return WindowPartial(
@@ -152,23 +147,12 @@ class WindowStore:
         )
 
 
-class _Codes(dict[tuple[str | None, ...], int]):
-    """Number label tuples in the order of their first appearance."""
-
-    def __missing__(self, key: tuple[str | None, ...]) -> int:
-        return self.setdefault(key, len(self))
-
-
 class _Group:
     __slots__ = ("counts", "sketches")
 
     def __init__(self) -> None:
         self.counts = np.zeros(len(COUNTS), np.int64)
         self.sketches = {name: DDSketch() for name in SKETCHES}
-
-
-def _clean(labels: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple("" if label is None else str(label) for label in labels)
 
 
 def _rows(columns: EventColumns) -> NDArray[np.int64]:

@@ -1,37 +1,77 @@
-"""Events as columns: one pass turns a micro-batch into what numpy and ClickHouse take."""
+"""Events as columns: Arrow for the store, numpy views of it for what is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
+import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.event import RequestEvent
+from schemas.event_struct import EVENT_FIELDS, EventStruct
 
-__all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns"]
-
-EVENT_FIELDS: Final = tuple(RequestEvent.model_fields)
+__all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns", "to_struct"]
 
 PRICE_UNKNOWN: Final = -1
 TOKENS_UNKNOWN: Final = -2
 
-_row = attrgetter(*EVENT_FIELDS)
+_FEW_VALUES: Final = frozenset(
+    {
+        "server",
+        "provider",
+        "model",
+        "model_version",
+        "lora_adapter",
+        "operation",
+        "route",
+        "feature",
+        "plan",
+        "error_type",
+    }
+)
+"""Texts that repeat: dictionaries here, LowCardinality in the store."""
+
+_TYPES: Final[dict[str, pa.DataType]] = {
+    "schema_version": pa.uint8(),
+    "status_code": pa.uint16(),
+    "stream": pa.bool_(),
+    "aborted": pa.bool_(),
+    "tokens_estimated": pa.bool_(),
+    "finish_reasons": pa.list_(pa.string()),
+    "input_tokens": pa.uint32(),
+    "cached_input_tokens": pa.uint32(),
+    "output_tokens": pa.uint32(),
+    "preemptions": pa.uint32(),
+}
+
+
+def _type(name: str) -> pa.DataType:
+    if name.endswith("_us"):
+        return pa.int64()
+    return pa.float64() if name.endswith("_s") else _TYPES.get(name, pa.string())
+
+
+_FIELDS: Final = tuple((name, _type(name), name in _FEW_VALUES) for name in EVENT_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class EventColumns:
     """A micro-batch of events, column by column, all of the same length.
 
-    ``fields`` holds Python values by RequestEvent's field names; the arrays are what detectors
-    compute with. ``NaN`` stands for unknown in float arrays. ``cost_nano_usd`` is int64 in units
-    of 1e-9 USD with ``PRICE_UNKNOWN`` or ``TOKENS_UNKNOWN`` (below 0) for an unknown cost.
+    ``batch`` has a column for each field of RequestEvent, null where unknown: times as int64,
+    durations as float64, texts that repeat as dictionaries, ``event_id`` as text. ``cost_nano_usd``
+    is int64 in units of 1e-9 USD with ``PRICE_UNKNOWN`` or ``TOKENS_UNKNOWN`` (below 0) for an
+    unknown cost.
     """
 
-    fields: Mapping[str, Sequence[Any]]
+    batch: pa.RecordBatch
     failed: NDArray[np.bool_]
     rejected: NDArray[np.bool_]
     cost_nano_usd: NDArray[np.int64]
@@ -41,30 +81,107 @@ class EventColumns:
 
     def ints(self, name: str) -> NDArray[np.int64]:
         """Return a field without unknowns as int64."""
-        return np.asarray(self.fields[name], dtype=np.int64)
+        return self._numpy(name).astype(np.int64, copy=False)
 
     def bools(self, name: str) -> NDArray[np.bool_]:
         """Return a flag field."""
-        return np.asarray(self.fields[name], dtype=np.bool_)
+        return self._numpy(name)
 
     def floats(self, name: str) -> NDArray[np.float64]:
         """Return a numeric field as float64, NaN where unknown."""
-        return np.asarray(self.fields[name], dtype=np.float64)
+        return self._numpy(name).astype(np.float64, copy=False)
+
+    def values(self, name: str) -> list[Any]:
+        """Return a field as Python values, None where unknown."""
+        return self.batch.column(name).to_pylist()  # type: ignore[no-any-return]
+
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """Return a field as a number for each event and the text that each number stands for.
+
+        Unknown is the empty text. Not every text need have an event.
+        """
+        column = self.batch.column(name)
+        if not pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string()).dictionary_encode()
+        texts = column.dictionary.to_pylist()
+        if column.null_count:
+            column, texts = pc.fill_null(column.indices, len(texts)), [*texts, ""]
+        else:
+            column = column.indices
+        return column.to_numpy().astype(np.int64), texts
+
+    def event(self, place: int) -> RequestEvent:
+        """Return one event as it was sent."""
+        (row,) = self.batch.slice(place, 1).to_pylist()
+        return RequestEvent.model_validate(row)
+
+    def slice(self, start: int, stop: int) -> EventColumns:
+        """Return the events from start to before stop, without copying."""
+        if start == 0 and stop == len(self):
+            return self
+        part = slice(start, stop)
+        return EventColumns(
+            self.batch.slice(start, stop - start),
+            self.failed[part],
+            self.rejected[part],
+            self.cost_nano_usd[part],
+        )
+
+    def take(self, places: Sequence[int] | NDArray[np.int64]) -> EventColumns:
+        """Return some of the events."""
+        if len(places) == len(self):
+            return self
+        index = np.asarray(places, np.int64)
+        return EventColumns(
+            self.batch.take(pa.array(index)),
+            self.failed[index],
+            self.rejected[index],
+            self.cost_nano_usd[index],
+        )
+
+    @classmethod
+    def from_structs(cls, structs: Sequence[Any]) -> EventColumns:
+        """Turn decoded events (``EventStruct``) into columns; every price counts as unknown."""
+        # Tuples first: a zip over them is cheaper than an attribute look-up for each value.
+        columns = zip(*map(msgspec.structs.astuple, structs), strict=True) if structs else None
+        return cls._from_columns(columns or [()] * len(EVENT_FIELDS))
 
     @classmethod
     def from_events(
         cls, events: Sequence[RequestEvent], cost_nano_usd: NDArray[np.int64] | None = None
     ) -> EventColumns:
         """Turn events into columns; without costs every price counts as unknown."""
-        columns = list(zip(*map(_row, events), strict=True)) or [()] * len(EVENT_FIELDS)
-        fields = dict(zip(EVENT_FIELDS, columns, strict=True))
-        status = np.asarray(fields["status_code"], dtype=np.int64)
-        aborted = np.asarray(fields["aborted"], dtype=np.bool_)
-        rejected = (status >= 400) & (status < 500) & ~aborted
-        erred = np.fromiter((e is not None for e in fields["error_type"]), np.bool_, len(events))
-        costs = (
-            np.full(len(events), PRICE_UNKNOWN, np.int64)
-            if cost_nano_usd is None
-            else cost_nano_usd
+        columns = cls._from_columns(
+            [_plain(getattr(event, name)) for event in events] for name in EVENT_FIELDS
         )
-        return cls(fields, erred & ~rejected & ~aborted, rejected, costs)
+        if cost_nano_usd is None:
+            return columns
+        return cls(columns.batch, columns.failed, columns.rejected, cost_nano_usd)
+
+    @classmethod
+    def _from_columns(cls, columns: Iterable[Sequence[Any]]) -> EventColumns:
+        arrays = []
+        for (_, kind, few), values in zip(_FIELDS, columns, strict=True):
+            array = pa.array(values, kind)
+            arrays.append(array.dictionary_encode() if few else array)
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(EVENT_FIELDS))
+        status = batch.column("status_code").to_numpy()
+        served = (status < 400) | (status >= 500)
+        stayed = ~batch.column("aborted").to_numpy(zero_copy_only=False)
+        erred = batch.column("error_type").is_valid().to_numpy(zero_copy_only=False)
+        unpriced = np.full(len(status), PRICE_UNKNOWN, np.int64)
+        return cls(batch, erred & served & stayed, ~served & stayed, unpriced)
+
+    def _numpy(self, name: str) -> NDArray[Any]:
+        return self.batch.column(name).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+def to_struct(event: RequestEvent) -> Any:
+    """Return an event as what decoding gives."""
+    return EventStruct(**{name: _plain(getattr(event, name)) for name in EVENT_FIELDS})

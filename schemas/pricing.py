@@ -54,25 +54,6 @@ class Price(BaseModel):
             )
         return value
 
-    def cost(
-        self, input_tokens: int | None, cached_tokens: int | None, output_tokens: int | None
-    ) -> Decimal | None:
-        """Return USD for one request, None when a part of it is unknown.
-
-        ``input_tokens`` includes the cached ones, which are charged once, at their own price.
-        """
-        if input_tokens is None or output_tokens is None:
-            return None
-        cached = cached_tokens or 0
-        if cached and self.cached_input is None:
-            return None
-        dollars = (
-            self.input * (input_tokens - cached)
-            + (self.cached_input or Decimal(0)) * cached
-            + self.output * output_tokens
-        )
-        return dollars / 1_000_000
-
 
 class PriceBook(BaseModel):
     """All prices known; the exact (provider, model) wins over a model for every provider."""
@@ -103,41 +84,59 @@ class PriceBook(BaseModel):
         A rejected request (4xx) never reached the model and costs nothing. Any other request whose
         tokens were not told has an unknown cost.
         """
-        fields = columns.fields
-        costs = [
-            self._nano(*row)
-            for row in zip(
-                fields["provider"],
-                fields["model"],
-                fields["input_tokens"],
-                fields["cached_input_tokens"],
-                fields["output_tokens"],
-                columns.rejected.tolist(),
-                strict=True,
-            )
-        ]
-        return np.asarray(costs, dtype=np.int64)
+        provider, providers = columns.codes("provider")
+        model, models = columns.codes("model")
+        tokens = (
+            columns.floats("input_tokens"),
+            columns.floats("cached_input_tokens"),
+            columns.floats("output_tokens"),
+        )
+        costs = np.full(len(columns), PRICE_UNKNOWN, np.int64)
+        pairs = provider * len(models) + model
+        for pair in np.unique(pairs).tolist():
+            price = self.find(providers[pair // len(models)], models[pair % len(models)])
+            if price is not None:
+                rows = np.flatnonzero(pairs == pair)
+                costs[rows] = _nano(price, *(column[rows] for column in tokens))
+        costs[columns.rejected] = 0
+        return costs
 
-    def _nano(
-        self,
-        provider: str,
-        model: str,
-        input_tokens: int | None,
-        cached: int | None,
-        output_tokens: int | None,
-        rejected: bool,
-    ) -> int:
-        if rejected:
-            return 0
-        price = self.find(provider, model)
-        if price is None:
-            return PRICE_UNKNOWN
-        cost = price.cost(input_tokens, cached, output_tokens)
-        if cost is None:
-            return (
-                TOKENS_UNKNOWN if input_tokens is None or output_tokens is None else PRICE_UNKNOWN
-            )
-        return int((cost * NANO).to_integral_value(ROUND_HALF_EVEN))
+
+def _nano(
+    price: Price,
+    read: NDArray[np.float64],
+    cached: NDArray[np.float64],
+    written: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return what requests at one price cost, exactly; tokens are NaN where unknown."""
+    unknown = np.isnan(read) | np.isnan(written)
+    from_cache = np.nan_to_num(cached).astype(np.int64)
+    fresh = np.nan_to_num(read).astype(np.int64) - from_cache
+    answered = np.nan_to_num(written).astype(np.int64)
+    rates = (price.input, price.cached_input or Decimal(0), price.output)
+    counts = (fresh, from_cache, answered)
+    scale = next((s for s in _SCALES if all(not r * 1_000 * s % 1 for r in rates)), None)
+    if scale is None:
+        costs = np.array([_rounded(rates, row) for row in zip(*counts, strict=True)], np.int64)
+    else:
+        # At most 1e9 tokens at 1e7 nano-dollars each, by the schemas' bounds: far inside int64.
+        exact = sum(int(r * 1_000 * scale) * c for r, c in zip(rates, counts, strict=True))
+        whole, rest = np.divmod(exact, scale)
+        half = 2 * rest
+        costs = whole + ((half > scale) | ((half == scale) & (whole % 2 == 1)))
+    if price.cached_input is None:
+        costs[from_cache > 0] = PRICE_UNKNOWN
+    costs[unknown] = TOKENS_UNKNOWN
+    return costs
+
+
+_SCALES: Final = (1, 10, 100)
+"""By which whole numbers prices of up to five decimals are multiplied to compute in integers."""
+
+
+def _rounded(rates: tuple[Decimal, ...], counts: tuple[np.int64, ...]) -> int:
+    cost = sum((r * 1_000 * int(c) for r, c in zip(rates, counts, strict=True)), Decimal(0))
+    return int(cost.to_integral_value(ROUND_HALF_EVEN))
 
 
 @lru_cache(maxsize=8)

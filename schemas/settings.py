@@ -106,13 +106,23 @@ class StreamSettings(_Section):
     """The streaming core: batches, windows, limits of time."""
 
     app_id: str = "tocsin"
-    batch_max: Count = 1_000
-    batch_within_s: PositiveSeconds = 0.1
+    batch_bytes: Count = Field(
+        default=8 * 1024 * 1024, description="records that one micro-batch takes together"
+    )
+    batch_within_s: PositiveSeconds = Field(
+        default=0.1, description="the least time between two inserts of requests"
+    )
     window_s: PositiveSeconds = 10
     flush_s: PositiveSeconds = Field(default=0.5, description="how often partials are sent on")
     lateness_s: Seconds = Field(default=2, description="how long a window waits for late events")
+    correction_s: Seconds = Field(
+        default=60,
+        description="how long after its end a closed window is corrected; later events are counted",
+    )
     idle_s: PositiveSeconds = Field(
-        default=5, description="a partition silent for so long holds the watermark back no more"
+        default=5,
+        description="a partition read to its end and silent for so long holds the watermark back "
+        "no more",
     )
     future_s: Seconds = Field(default=60, description="clock skew granted to event times")
     max_record_bytes: Count = 4 * 1024 * 1024
@@ -133,6 +143,11 @@ class StreamSettings(_Section):
     def lateness_us(self) -> int:
         """Allowed lateness in microseconds of event time."""
         return round(self.lateness_s / self.time_scale * 1e6)
+
+    @property
+    def correction_us(self) -> int:
+        """How long a closed window can be corrected, in microseconds of event time."""
+        return round(self.correction_s / self.time_scale * 1e6)
 
     @property
     def idle_us(self) -> int:

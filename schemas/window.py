@@ -60,6 +60,8 @@ class WindowBatch(Message):
     repeated message is seen; ``epoch`` is new with each owner of the partition.
     ``up_to_offset``: every event of the source up to this offset is in this batch or in an earlier
     one; absent on all but the last of several messages that one flush was cut into.
+    ``idle``: the source is read to its end and has been silent for a while, so that windows need
+    not wait for it until it speaks again.
     """
 
     schema_version: SchemaVersion
@@ -68,4 +70,5 @@ class WindowBatch(Message):
     sequence: Count
     watermark_us: Micros
     up_to_offset: Count | None = None
+    idle: bool = False
     partials: tuple[WindowPartial, ...] = ()

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import faust
 import structlog
+from faust.types import TP
 
 from schemas.settings import Settings
+from schemas.topics import Topics
 from streams.tables import Tables
 from streams.transport import Transport
 
@@ -34,10 +36,30 @@ class App(faust.App):  # type: ignore[misc]
     fetch_wait_s: float = 0.5
     """How long the broker may hold a fetch that has no data."""
 
+    chunked: frozenset[str] = frozenset()
+    """Topics whose records are handed over in chunks."""
+
     @property
     def leaving(self) -> bool:
         """Tell whether the worker stops, or its partitions are about to move."""
         return bool(self.should_stop or self.rebalancing)
+
+    @property
+    def turn(self) -> int:
+        """Return what tells chunks of this assignment from older ones."""
+        return int(self.consumer.turn)
+
+    def caught_up(self, partition: int) -> bool:
+        """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
+        return bool(self.consumer.caught_up(TP(Topics.REQUESTS.name, partition)))
+
+    def may_write(self) -> bool:
+        """Tell whether this worker's partitions are surely still its own.
+
+        A worker that was stalled for longer than the session timeout must write nothing more: the
+        group has given its partitions, and what it has in hand, to another.
+        """
+        return bool(self.consumer.lease_left_s() > 0)
 
     def hold(self, events: Iterable[Any]) -> None:
         """Let Faust wait no more for these events; acknowledging them later commits them."""
@@ -73,7 +95,7 @@ def create_app(settings: Settings) -> App:
         broker_heartbeat_interval=kafka.heartbeat_interval_s,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=16 * 1024 * 1024,
+        consumer_max_fetch_size=4 * 1024 * 1024,  # of one partition; a larger record comes alone
         producer_acks=-1,
         producer_max_request_size=16 * 1024 * 1024,
         key_serializer="raw",
@@ -94,5 +116,6 @@ def create_app(settings: Settings) -> App:
         recovery_consistency_check=False,
     )
     app.fetch_wait_s = kafka.fetch_wait_s
+    app.chunked = frozenset({Topics.REQUESTS.name})
     app.transport = Transport(app.conf.broker_consumer, app)
     return app

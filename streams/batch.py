@@ -2,80 +2,100 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.columns import EventColumns
-from schemas.event import RequestEvent
-from streams.rows import Origin
 
-__all__ = ["Batch", "SeenEvents", "slices"]
+__all__ = ["Batch", "Origin", "SeenEvents"]
 
-_SLICE_BYTES: Final = 8 * 1024 * 1024
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where events stood in the log; arrays of int64, shape (n,)."""
+
+    log_id: str
+    topic: str
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    indexes: NDArray[np.int64]
+
+    def take(self, places: NDArray[np.int64] | slice) -> Origin:
+        """Return the origins of some events."""
+        return Origin(
+            self.log_id,
+            self.topic,
+            self.partitions[places],
+            self.offsets[places],
+            self.indexes[places],
+        )
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Return partition, offset and index of one event."""
+        at = (self.partitions, self.offsets, self.indexes)
+        return tuple(int(column[number]) for column in at)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one slice of the log, in its order."""
+    """Events in the order of the log, those of one partition next to each other."""
 
-    events: Sequence[RequestEvent]
     columns: EventColumns
     origin: Origin
+    event_ids: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self.columns)
 
-    def select(self, keep: Sequence[int]) -> Batch:
+    def take(self, places: NDArray[np.int64]) -> Batch:
         """Return the batch of some of the events; all of them is this batch."""
-        if len(keep) == len(self.events):
+        if len(places) == len(self):
             return self
-        events = [self.events[i] for i in keep]
-        costs = self.columns.cost_nano_usd[list(keep)]
-        return Batch(events, EventColumns.from_events(events, costs), self.origin.select(keep))
+        ids = [self.event_ids[place] for place in places.tolist()]
+        return Batch(self.columns.take(places), self.origin.take(places), ids)
 
-    @property
-    def token(self) -> str:
-        """Name the batch by what it holds, so that a repeated insert of it can be told."""
-        first, last = self.events[0].event_id, self.events[-1].event_id
-        return f"{self.origin.log_id}:{first}:{last}:{len(self.events)}"
-
-    def by_partition(self) -> dict[int, list[int]]:
-        """Return the places in the batch that each partition's events take."""
-        places: dict[int, list[int]] = {}
-        for place, partition in enumerate(self.origin.partitions):
-            places.setdefault(partition, []).append(place)
-        return places
-
-
-def slices(records: Sequence[Any]) -> list[list[Any]]:
-    """Cut records where their values pass 8 MiB together, so that memory stays bounded."""
-    parts: list[list[Any]] = [[]]
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if parts[-1] and size + length > _SLICE_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(record)
-        size += length
-    return parts
+    def by_partition(self) -> Iterator[tuple[int, Batch]]:
+        """Yield each partition's part, without copying."""
+        if not len(self):
+            return
+        partitions = self.origin.partitions
+        firsts = np.flatnonzero(np.diff(partitions, prepend=-1)).tolist()
+        for start, stop in zip(firsts, [*firsts[1:], len(self)], strict=True):
+            part = Batch(
+                self.columns.slice(start, stop),
+                self.origin.take(slice(start, stop)),
+                self.event_ids[start:stop],
+            )
+            yield int(partitions[start]), part
 
 
 class SeenEvents:
-    """The last event ids taken in, against producers that send one twice."""
+    """The last event ids taken in, against producers that send one twice.
+
+    Two sets, of which the older is forgotten whole: no bookkeeping for each id.
+
+    Args:
+        capacity: how many ids are remembered at least, once so many came.
+    """
 
     def __init__(self, capacity: int = 200_000) -> None:
-        self._capacity = capacity
-        self._ids: OrderedDict[UUID, None] = OrderedDict()
+        self._capacity: Final = capacity
+        self._newer: set[str] = set()
+        self._older: set[str] = set()
 
-    def __contains__(self, event_id: UUID) -> bool:
-        return event_id in self._ids
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._newer or event_id in self._older
 
-    def remember(self, ids: Iterable[UUID]) -> None:
-        """Remember ids that the store has now; the oldest are forgotten."""
-        self._ids.update(dict.fromkeys(ids))
-        while len(self._ids) > self._capacity:
-            self._ids.popitem(last=False)
+    def none_of(self, ids: Sequence[str]) -> bool:
+        """Tell whether no id is remembered."""
+        return self._newer.isdisjoint(ids) and self._older.isdisjoint(ids)
+
+    def remember(self, ids: Iterable[str]) -> None:
+        """Remember ids that the store has now."""
+        self._newer.update(ids)
+        if len(self._newer) >= self._capacity:
+            self._older, self._newer = self._newer, set()

@@ -3,35 +3,38 @@
 The order is what makes it exact: an offset is committed only after the store has acknowledged the
 rows and ``llm.windows`` the partial windows that hold its events. Nothing escapes the agent's body,
 for Faust would acknowledge and lose what it was working on.
+
+Three things go on at once: the agent gathers chunks while the batch before is decoded, and that
+while the one before it is inserted. So batches grow with the load by themselves, and memory is
+bounded by three of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
 import structlog
 
 from schemas.clock import Clock
-from schemas.codec import Decoded, Refused, decode_records
-from schemas.columns import EventColumns
-from schemas.dead_letter import DeadLetter, DeadLetterReason
-from schemas.pricing import PriceBook
+from schemas.dead_letter import DeadLetterReason
 from schemas.settings import Settings
 from schemas.topics import Topics
 from streams import metrics
-from streams.app import Hold
-from streams.batch import Batch, SeenEvents, slices
+from streams.batch import Batch
+from streams.chunk import Chunk
 from streams.errors import AbandonedError
+from streams.gather import Gathered
 from streams.inserts import Inserts, insert_each
 from streams.letters import DeadLetters, Publishes
+from streams.prepare import Prepared, Preparer, Refusal
 from streams.replay import Replay
 from streams.retry import until_done
-from streams.rows import Origin, event_rows
 from streams.windows import WindowsAgent
 
-__all__ = ["IngestAgent", "Samples"]
+__all__ = ["Assignment", "IngestAgent", "Samples"]
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +46,22 @@ class Samples(Protocol):
         """Take what belongs to the sample; never waits."""
 
 
+class Assignment(Protocol):
+    """What knows which records are this worker's: the application."""
+
+    @property
+    def turn(self) -> int:
+        """Return what tells chunks of this assignment from older ones."""
+
+    def hold(self, events: Iterable[Any]) -> None:
+        """Let Faust wait no more for these events; see ``App.hold``."""
+
+
 class IngestAgent:
-    """Turns records into rows, partial windows and judge samples, each event once."""
+    """Turns records into rows, partial windows and judge samples, each event once.
+
+    Should the store refuse a row for good, that event alone becomes a dead letter.
+    """
 
     def __init__(
         self,
@@ -52,144 +69,139 @@ class IngestAgent:
         store: Inserts,
         replay: Replay,
         publisher: Publishes,
-        prices: PriceBook,
+        preparer: Preparer,
         windows: WindowsAgent,
         samples: Samples,
         clock: Clock,
-        hold: Hold,
+        assignment: Assignment,
     ) -> None:
-        self._settings = settings
+        self._settings = settings.streams
         self._store = store
         self._replay = replay
-        self._prices = prices
+        self._preparer = preparer
         self._windows = windows
         self._samples = samples
-        self._clock = clock
-        self._hold = hold
+        self._assignment = assignment
         self._letters = DeadLetters(Topics.REQUESTS, publisher, clock)
-        self._seen = SeenEvents()
+        self._gathered = Gathered(settings.streams.batch_bytes)
+        self._abandoned = False
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """Forget what is known of partitions that others may read from now on."""
         self._replay.forget(partitions)
 
+    def assigned(self) -> None:
+        """Begin anew with what the group has assigned: it is read from what is committed."""
+        self._abandoned = False
+
     async def run(self, stream: Any) -> None:
-        """Process the stream for ever; the Faust agent's body."""
-        settings = self._settings.streams
-        async for events in stream.noack_take(settings.batch_max, within=settings.batch_within_s):
-            try:
-                for part in slices(events):
-                    await self.process(part)
-            except AbandonedError:
-                self._hold(events)
-                continue
-            self._windows.acknowledge_later(events)
-            self._hold(events)
-            await self._windows.flush_if_due()
+        """Gather the stream's chunks for ever; the Faust agent's body."""
+        async for event in stream.noack().events():
+            await self._gathered.put(event)
 
-    async def process(self, records: Sequence[Any]) -> None:
-        """Take in some records: Faust events whose ``value`` is raw bytes.
+    async def work(self) -> None:
+        """Process what is gathered, for ever, beside the agent."""
+        inserting: asyncio.Task[None] | None = None
+        try:
+            while True:
+                events = await self._gathered.take()
+                due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
+                prepared = await self._prepare(events)
+                if inserting is not None:
+                    await inserting
+                inserting = asyncio.create_task(self._finish(events, prepared))
+                await due
+        finally:
+            if inserting is not None:
+                inserting.cancel()
 
-        Should one of them be more than the code can take, it alone becomes a dead letter.
+    async def process(self, events: Sequence[Any]) -> None:
+        """Take in some Faust events whose values are chunks, alone and to the end."""
+        await self._finish(events, await self._prepare(events))
 
-        Raises:
-            AbandonedError: the store is away and the worker leaving; some records may be done.
+    async def _prepare(self, events: Sequence[Any]) -> list[Prepared]:
+        """Decode what is of this assignment; learn first what is known of partitions that are new.
+
+        An empty list is what is left of an assignment that is over.
+        """
+        chunks = [event.value for event in events if event.value.turn == self._assignment.turn]
+        try:
+            await self._learn(chunks)
+            return self._preparer.prepare(chunks) if chunks else []
+        except AbandonedError:
+            self._abandoned = True
+            return []
+
+    async def _learn(self, chunks: Sequence[Chunk]) -> None:
+        firsts: dict[int, int] = {}
+        for chunk in chunks:
+            firsts.setdefault(chunk.partition, chunk.offsets[0])
+        new = self._replay.unknown(firsts)
+        if new:
+            # First the fence, then the look at what lies before it.
+            fences = await until_done("announcement", lambda: self._windows.announce(new))
+            ids = await until_done("learn", lambda: self._replay.learn(firsts, fences))
+            self._preparer.remember(ids)
+
+    async def _finish(self, events: Sequence[Any], prepared: Sequence[Prepared]) -> None:
+        """Store, window and sample; then have the events acknowledged with the windows' flush.
+
+        Once a batch is abandoned every later one is, until partitions are assigned anew: what they
+        hold counts on what was before it.
         """
         try:
-            await self._process(records)
+            for part in prepared:
+                if self._abandoned:
+                    break
+                await self._carry_out(part)
         except AbandonedError:
-            raise
-        except Exception as error:
-            log.exception("batch_fails", records=len(records))
-            if len(records) > 1:
-                for record in records:
-                    await self.process([record])
-                return
-            message = records[0].message
-            letter = self._letters.letter(
-                DeadLetterReason.INTERNAL_ERROR,
-                f"{type(error).__name__}; the worker's log says more",
-                records[0].value or b"",
-                (message.partition, message.offset, None),
-            )
-            await until_done("dead letters", lambda: self._letters.send([letter]))
-        metrics.RECORDS.labels(topic=Topics.REQUESTS.name).inc(len(records))
+            self._abandoned = True
+        if self._abandoned or any(e.value.turn != self._assignment.turn for e in events):
+            self._preparer.forget(prepared)
+        else:
+            self._windows.acknowledge_later(events)
+        self._assignment.hold(events)
+        await self._windows.flush_if_due()
 
-    async def _process(self, records: Sequence[Any]) -> None:
-        messages = [record.message for record in records]
-        firsts: dict[int, int] = {}
-        for message in messages:
-            firsts.setdefault(message.partition, message.offset)
-        self._seen.remember(await until_done("learn", lambda: self._replay.learn(firsts)))
-        decoded = decode_records(
-            [record.value for record in records],
-            now_us=self._clock(),
-            future_us=round(self._settings.streams.future_s * 1e6),
-            max_bytes=self._settings.streams.max_record_bytes,
-        )
-        letters = self._refusals(decoded.refused, messages)
-        batch, new = self._batch(decoded, messages)
-        await until_done("dead letters", lambda: self._letters.send(letters))
-        batch = batch.select(await self._insert(batch, new))
-        self._seen.remember(event.event_id for event in batch.events)
-        origin = batch.origin
-        places = zip(origin.partitions, origin.offsets, strict=True)
-        counted = batch.select([i for i, at in enumerate(places) if not self._replay.counted(*at)])
+    async def _carry_out(self, part: Prepared) -> None:
+        """Take in one micro-batch.
+
+        Raises:
+            AbandonedError: the store is away and the worker leaving.
+        """
+        await self._send(part.refusals)
+        refused = await insert_each(self._store, "requests", part.rows, token=part.token)
+        self._preparer.done(part)
+        uncounted = part.uncounted
+        if refused:
+            lost = part.new[[row.index for row in refused]]
+            await self._send(
+                [
+                    Refusal(
+                        DeadLetterReason.STORE_REFUSED,
+                        row.detail,
+                        part.batch.columns.event(place).to_json(),
+                        part.batch.origin.place(place),
+                    )
+                    for row, place in zip(refused, lost.tolist(), strict=True)
+                ]
+            )
+            uncounted = np.setdiff1d(uncounted, lost)
+        counted = part.batch.take(uncounted)
         if len(counted):
             self._count(counted)
             self._sample(counted)
-        metrics.EVENTS.inc(len(decoded.events))
-        metrics.BATCH_EVENTS.observe(len(decoded.events))
+        metrics.RECORDS.labels(topic=Topics.REQUESTS.name).inc(part.records)
+        metrics.EVENTS.inc(len(part.batch))
+        metrics.BATCH_EVENTS.observe(len(part.batch))
 
-    def _batch(self, decoded: Decoded, messages: Sequence[Any]) -> tuple[Batch, list[int]]:
-        """Return the events that are no repetition, and the places of those not stored yet."""
-        keep: list[int] = []
-        new: list[int] = []
-        here = set()
-        for i, (event, place) in enumerate(zip(decoded.events, decoded.places, strict=True)):
-            message = messages[place.record]
-            if not self._replay.stored(message.partition, message.offset, place.index):
-                if event.event_id in here or event.event_id in self._seen:
-                    continue
-                new.append(len(keep))
-            here.add(event.event_id)
-            keep.append(i)
-        metrics.DUPLICATES.labels(how="event_id").inc(len(decoded.events) - len(keep))
-        metrics.DUPLICATES.labels(how="replay").inc(len(keep) - len(new))
-        events = [decoded.events[i] for i in keep]
-        columns = EventColumns.from_events(events)
-        columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
-        places = [decoded.places[i] for i in keep]
-        kept = [messages[place.record] for place in places]
-        origin = Origin(
-            self._settings.kafka.log_id,
-            Topics.REQUESTS.name,
-            [message.partition for message in kept],
-            [message.offset for message in kept],
-            [place.index for place in places],
-        )
-        return Batch(events, columns, origin), new
-
-    async def _insert(self, batch: Batch, new: Sequence[int]) -> list[int]:
-        """Insert the new events; return the places of all that the store holds now."""
-        fresh = batch.select(new)
-        if not len(fresh):
-            return list(range(len(batch)))
-        rows = event_rows(fresh.columns, fresh.origin)
-        refused = await insert_each(self._store, "requests", rows, token=fresh.token)
-        if not refused:
-            return list(range(len(batch)))
-        letters = []
-        for row in refused:
-            origin = fresh.origin.select([row.index])
-            place = (origin.partitions[0], origin.offsets[0], origin.indexes[0])
-            payload = fresh.events[row.index].to_json()
-            letters.append(
-                self._letters.letter(DeadLetterReason.STORE_REFUSED, row.detail, payload, place)
-            )
-        await until_done("dead letters", lambda: self._letters.send(letters))
-        lost = {new[row.index] for row in refused}
-        return [i for i in range(len(batch)) if i not in lost]
+    async def _send(self, refusals: Sequence[Refusal]) -> None:
+        if refusals:
+            letters = [
+                self._letters.letter(item.reason, item.detail, item.payload, item.place)
+                for item in refusals
+            ]
+            await until_done("dead letters", lambda: self._letters.send(letters))
 
     def _count(self, batch: Batch) -> None:
         """Add stored events to windows; a fault is counted, for the rows stand already."""
@@ -200,16 +212,8 @@ class IngestAgent:
             log.exception("windows_fail", events=len(batch))
 
     def _sample(self, batch: Batch) -> None:
+        """Offer stored events to the judge's sample; a fault costs samples, nothing else."""
         try:
             self._samples.offer(batch)
         except Exception:
-            log.exception("sampling_fails")
-
-    def _refusals(self, refused: Sequence[Refused], messages: Sequence[Any]) -> list[DeadLetter]:
-        letters = []
-        for item in refused:
-            message = messages[item.record]
-            if not self._replay.letter_sent(message.partition, message.offset):
-                place = (message.partition, message.offset, item.index)
-                letters.append(self._letters.letter(item.reason, item.detail, item.payload, place))
-        return letters
+            log.exception("sampling_fails", events=len(batch))

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
 
 from streams.errors import StoreRefusedError
 
-__all__ = ["Inserts", "RefusedRow", "Rows", "insert_each"]
+__all__ = ["Inserts", "RefusedRow", "Rows", "insert_each", "row_count"]
 
-Rows = Mapping[str, Sequence[Any]]
-"""Columns by name, all of one length."""
+Rows: TypeAlias = Mapping[str, Sequence[Any]] | pa.Table
+"""Columns by name, all of one length: Python's, or Arrow's where there are many rows."""
+
+
+def row_count(rows: Rows) -> int:
+    """Return how many rows the columns have."""
+    if isinstance(rows, pa.Table):
+        return int(rows.num_rows)
+    return len(next(iter(rows.values()), ()))
+
+
+def _part(rows: Rows, start: int, stop: int) -> Rows:
+    if isinstance(rows, pa.Table):
+        return rows.slice(start, stop - start)
+    return {name: column[start:stop] for name, column in rows.items()}
 
 
 class Inserts(Protocol):
@@ -42,7 +57,7 @@ async def insert_each(
 async def _insert(
     store: Inserts, table: str, rows: Rows, token: str, first: int
 ) -> list[RefusedRow]:
-    count = len(next(iter(rows.values()), ()))
+    count = row_count(rows)
     if not count:
         return []
     try:
@@ -53,8 +68,9 @@ async def _insert(
         middle = count // 2
         refused = []
         for start, stop in ((0, middle), (middle, count)):
-            part = {name: column[start:stop] for name, column in rows.items()}
             part_token = f"{token}:{first + start}-{first + stop}" if token else ""
-            refused += await _insert(store, table, part, part_token, first + start)
+            refused += await _insert(
+                store, table, _part(rows, start, stop), part_token, first + start
+            )
         return refused
     return []

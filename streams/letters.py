@@ -22,8 +22,8 @@ _DETAIL: int = 2_000
 class Publishes(Protocol):
     """What sends messages: the publisher."""
 
-    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
-        """Send messages in order; see ``Publisher.send_many``."""
+    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+        """Send messages in order and return their offsets; see ``Publisher.send_many``."""
 
 
 class DeadLetters:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -28,8 +28,6 @@ from streams.rows import window_rows
 __all__ = ["Evaluates", "MergeAgent"]
 
 log = structlog.get_logger(__name__)
-
-_CORRECTION_WINDOWS: Final = 6
 
 
 class Evaluates(Protocol):
@@ -69,9 +67,9 @@ class MergeAgent:
 
     def _begin(self) -> None:
         settings = self._settings
-        self._correction_us = _CORRECTION_WINDOWS * settings.window_us
+        self._correction_us = settings.correction_us
         # Lateness is the first stage's matter: its watermarks have it taken off.
-        self._watermark = Watermark(0, settings.idle_us + settings.lateness_us)
+        self._watermark = Watermark(0)
         self._merger = WindowMerger(self._correction_us)
         self._pending: deque[tuple[Any, int]] = deque()
         self._last_offset = -1
@@ -131,7 +129,8 @@ class MergeAgent:
             metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()
             log.error("window_batch_refused", offset=event.message.offset, error=str(error)[:500])
         else:
-            self._watermark.observe(batch.source, batch.watermark_us, self._clock())
+            now_us = self._clock()
+            self._watermark.observe(batch.source, batch.watermark_us, now_us, idle=batch.idle)
             last_end_us = max((partial.window_end_us for partial in batch.partials), default=0)
         # In the log's order, whatever it was: commits must not pass what is still needed.
         self._pending.append((event, last_end_us))

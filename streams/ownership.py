@@ -73,6 +73,7 @@ class Ownership:
 
     async def _settled(self, *_: Any, **__: Any) -> None:
         places = self._app.consumer.assignment()
+        self._ingest.assigned()
         self._windows.assigned(_requests(places))
         # Topics of one partition stay together on one worker; llm.windows stands for all.
         owner = any(place.topic == Topics.WINDOWS.name for place in places)

@@ -20,14 +20,14 @@ class Publisher:
     def __init__(self, app: faust.App) -> None:
         self._app = app
 
-    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
-        """Send messages in order, waiting once for all acknowledgements.
+    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+        """Send messages in order, waiting once for all acknowledgements; return their offsets.
 
         Raises:
             faust.exceptions.ProducerSendError, KafkaError: the broker did not take them all.
         """
         if not items:
-            return
+            return []
         await self._app.maybe_start_producer()
         pending = [
             await self._app.producer.send(
@@ -35,5 +35,6 @@ class Publisher:
             )
             for key, message in items
         ]
-        await asyncio.gather(*pending)
+        taken = await asyncio.gather(*pending)
         metrics.MESSAGES_SENT.labels(topic=topic.name).inc(len(items))
+        return [int(place.offset) for place in taken]

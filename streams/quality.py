@@ -82,11 +82,11 @@ class QualityAgent:
         """
         if self._judge is None:
             return
-        chosen = sampled(batch.columns.fields["request_id"], self._settings.sample_rate)
+        columns = batch.columns
+        chosen = sampled(columns.values("request_id"), self._settings.sample_rate)
+        chosen &= ~(columns.failed | columns.rejected | columns.bools("aborted"))
         for place in chosen.nonzero()[0].tolist():
-            event = batch.events[place]
-            if event.failed or event.rejected or event.aborted:
-                continue
+            event = columns.event(place)
             try:
                 self._queue.put_nowait(event)
             except asyncio.QueueFull:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.topics import Topics
-from streams.tail import Tail
+from streams.tail import Fence, Tail
 
 __all__ = ["Queries", "Replay", "source_name"]
 
@@ -76,16 +78,22 @@ class Replay:
         self._tail = tail
         self._known: dict[int, _Known] = {}
 
-    async def learn(self, firsts: Mapping[int, int]) -> list[UUID]:
+    def unknown(self, partitions: Iterable[int]) -> list[int]:
+        """Return those partitions that nothing was learnt about yet."""
+        return sorted(set(partitions) - self._known.keys())
+
+    async def learn(self, firsts: Mapping[int, int], fences: Mapping[int, Fence]) -> list[str]:
         """Ask about partitions new to this worker; return the ids of events stored lately.
 
         Args:
             firsts: the first offset that is about to be processed, by partition.
+            fences: where ``llm.windows`` says that the partition is this worker's: what another
+                one sends behind it does not count.
 
         Raises:
             StoreUnavailableError, StoreRefusedError, KafkaError: nothing was learnt.
         """
-        new = sorted(firsts.keys() - self._known.keys())
+        new = self.unknown(firsts)
         if not new:
             return []
         parameters = {"log": self._log_id, "topic": Topics.REQUESTS.name, "partitions": new}
@@ -100,12 +108,13 @@ class Replay:
             )
             known[partition].stored = {(offset, index) for _, offset, index in rows}
         if again:
-            counted = await self._tail.up_to([source_name(partition) for partition in again])
+            names = {source_name(partition): fences[partition] for partition in again}
+            counted = await self._tail.up_to(names)
             for partition in again:
                 known[partition].counted_up_to = counted.get(source_name(partition), -1)
         recent = await self._store.query(_RECENT, parameters) if up_to else []
         self._known |= known
-        return [event_id for (event_id,) in recent]
+        return [str(event_id) for (event_id,) in recent]
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Forget partitions that others may read from now on."""
@@ -116,14 +125,20 @@ class Replay:
         """Tell whether dead letters of this record were sent: they go before any later row."""
         return offset <= self._known[partition].stored_up_to
 
-    def stored(self, partition: int, offset: int, index: int) -> bool:
-        """Tell whether the store holds an event."""
+    def stored(
+        self, partition: int, offsets: NDArray[np.int64], indexes: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return which events of a partition the store holds; offsets ascend."""
         known = self._known[partition]
-        return offset <= known.stored_up_to and (offset, index) in known.stored
+        count = len(offsets)
+        if not count or offsets[0] > known.stored_up_to:
+            return np.zeros(count, np.bool_)
+        places = zip(offsets.tolist(), indexes.tolist(), strict=True)
+        return np.fromiter((place in known.stored for place in places), np.bool_, count)
 
-    def counted(self, partition: int, offset: int) -> bool:
-        """Tell whether windows count a record's events."""
-        return offset <= self._known[partition].counted_up_to
+    def counted(self, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which events of a partition the windows count."""
+        return offsets <= self._known[partition].counted_up_to
 
 
 def source_name(partition: int) -> str:

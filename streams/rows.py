@@ -6,61 +6,56 @@ microseconds, which is what DateTime64(6) is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from detectors.closed_window import Window
 from schemas.base import Message
 from schemas.columns import EVENT_FIELDS, EventColumns
+from streams.batch import Origin
 
-__all__ = ["Origin", "columns_of", "event_rows", "nano_to_usd", "window_rows"]
+__all__ = ["columns_of", "event_rows", "window_rows"]
 
 _TIMES: Final = frozenset(name for name in EVENT_FIELDS if name.endswith("_us"))
+_TIME: Final = pa.timestamp("us", "UTC")
 _JSON: Final = frozenset({"before", "after", "inverse"})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where rows stood in the log, each a column."""
-
-    log_id: str
-    topic: str
-    partitions: Sequence[int]
-    offsets: Sequence[int]
-    indexes: Sequence[int]
-
-    def select(self, keep: Sequence[int]) -> Origin:
-        """Return the origins of some rows."""
-        pick: Callable[[Sequence[int]], list[int]] = lambda column: [column[i] for i in keep]
-        return Origin(
-            self.log_id, self.topic, pick(self.partitions), pick(self.offsets), pick(self.indexes)
-        )
-
-
-def nano_to_usd(nano: int) -> Decimal | None:
-    """Return nano-dollars as exact dollars, None where unknown (below 0)."""
-    return None if nano < 0 else Decimal(nano).scaleb(-9)
-
-
-def event_rows(columns: EventColumns, origin: Origin) -> dict[str, Sequence[Any]]:
+def event_rows(columns: EventColumns, origin: Origin) -> pa.Table:
     """Return a micro-batch as the columns of table ``requests``."""
-    rows: dict[str, Sequence[Any]] = {
-        name.removesuffix("_us"): columns.fields[name] for name in EVENT_FIELDS
+    names, arrays = [], []
+    for name, array in zip(EVENT_FIELDS, columns.batch.columns, strict=True):
+        names.append(name.removesuffix("_us"))
+        arrays.append(array.cast(_TIME) if name in _TIMES else array)
+    extra = {
+        "failed": pa.array(columns.failed),
+        "rejected": pa.array(columns.rejected),
+        "cost_usd": _usd(columns.cost_nano_usd),
+        "kafka_log": _constant(origin.log_id, len(columns)),
+        "kafka_topic": _constant(origin.topic, len(columns)),
+        "kafka_partition": pa.array(origin.partitions.astype(np.uint16)),
+        "kafka_offset": pa.array(origin.offsets.astype(np.uint64)),
+        "kafka_index": pa.array(origin.indexes.astype(np.uint32)),
     }
-    count = len(columns)
-    rows["failed"] = columns.failed.tolist()
-    rows["rejected"] = columns.rejected.tolist()
-    rows["cost_usd"] = [nano_to_usd(nano) for nano in columns.cost_nano_usd.tolist()]
-    rows["kafka_log"] = [origin.log_id] * count
-    rows["kafka_topic"] = [origin.topic] * count
-    rows["kafka_partition"] = origin.partitions
-    rows["kafka_offset"] = origin.offsets
-    rows["kafka_index"] = origin.indexes
-    return rows
+    return pa.Table.from_arrays([*arrays, *extra.values()], names=[*names, *extra])
+
+
+def _usd(nano: NDArray[np.int64]) -> pa.Array:
+    """Return nano-dollars as exact decimal dollars, null where unknown (below 0)."""
+    known = pa.array(nano >= 0)
+    words = np.zeros((len(nano), 2), np.int64)  # 128 bits, the low half first
+    words[:, 0] = np.maximum(nano, 0)
+    buffers = [known.buffers()[1], pa.py_buffer(words)]
+    return pa.Array.from_buffers(pa.decimal128(18, 9), len(nano), buffers)
+
+
+def _constant(text: str, count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [text])
 
 
 _WINDOW_DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")

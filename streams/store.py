@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import clickhouse_connect
+import pyarrow as pa
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -17,7 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from schemas.settings import ClickHouseSettings
 from streams import metrics
 from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
-from streams.inserts import Rows
+from streams.inserts import Rows, row_count
 
 __all__ = ["Store"]
 
@@ -43,13 +44,19 @@ class Store:
 
     Args:
         leaving: tells whether the worker stops or its partitions move, when nothing is tried again.
+        may_write: tells whether what is inserted is still this worker's to insert; asked in the
+            store's thread, just before rows leave.
     """
 
     def __init__(
-        self, settings: ClickHouseSettings, leaving: Callable[[], bool] = lambda: False
+        self,
+        settings: ClickHouseSettings,
+        leaving: Callable[[], bool] = lambda: False,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._leaving = leaving
+        self._may_write = may_write
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._client: Client | None = None
         self._types: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -65,7 +72,7 @@ class Store:
             StoreRefusedError: the store will never take these rows.
             AbandonedError: it did not take them, and the worker is leaving.
         """
-        count = len(next(iter(rows.values()), ()))
+        count = row_count(rows)
         if not count:
             return
         pause = 0.1
@@ -135,9 +142,29 @@ class Store:
         return self._client
 
     def _insert(self, table: str, rows: Rows, token: str) -> None:
-        names = tuple(rows)
+        settings = _INSERT | ({"insert_deduplication_token": token} if token else {})
         try:
             client = self._connect()
+            self._check_lease()
+            if isinstance(rows, pa.Table):
+                client.insert_arrow(table, rows, settings=settings)
+            else:
+                self._insert_columns(client, table, rows, settings)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:
+            raise _classified(error) from error
+
+    def _check_lease(self) -> None:
+        """Stop rows that may be another worker's by now, as late as that can be done."""
+        if not self._may_write():
+            raise StoreUnavailableError("the group has not confirmed this worker lately")
+
+    def _insert_columns(
+        self, client: Client, table: str, rows: Mapping[str, Sequence[Any]], settings: Any
+    ) -> None:
+        names = tuple(rows)
+        try:
             types = self._types.get((table, names))
             if types is None:
                 context = client.create_insert_context(table, column_names=names)
@@ -148,11 +175,11 @@ class Store:
                 column_names=names,
                 column_types=types,
                 column_oriented=True,
-                settings=_INSERT | ({"insert_deduplication_token": token} if token else {}),
+                settings=settings,
             )
-        except Exception as error:
+        except Exception:
             self._types.pop((table, names), None)
-            raise _classified(error) from error
+            raise
 
     def _query(self, sql: str, parameters: dict[str, Any] | None) -> list[tuple[Any, ...]]:
         try:

@@ -11,6 +11,7 @@ when every record handed over before it is acknowledged.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 from mode.utils.futures import notify
+
+from streams.chunk import Chunk, cut
 
 __all__ = ["Transport"]
 
@@ -29,11 +32,46 @@ _PAUSE_S = 0.05
 class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     """aiokafka's consumer in a thread of its own."""
 
+    _alive_s = float("-inf")
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Faust has no setting for it and asks for 1.5 s; read when the consumer starts.
         consumer._fetch_max_wait_ms = round(self.app.fetch_wait_s * 1_000)  # noqa: SLF001
         return consumer
+
+    async def on_start(self) -> None:
+        """Start aiokafka's consumer, and note when its group answers."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        beat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def noted() -> bool:
+            started = time.monotonic()
+            alive = await beat()
+            if alive:
+                self._alive_s = started
+            return bool(alive)
+
+        coordinator._do_heartbeat = noted  # noqa: SLF001
+
+    def lease_left_s(self) -> float:
+        """Return the session's rest, from when the last answered heartbeat was sent."""
+        timeout_s = float(self.app.conf.broker_session_timeout)
+        return self._alive_s + timeout_s - time.monotonic()
+
+    def renew_lease(self) -> None:
+        """Begin a session: the group has just given this worker its partitions."""
+        self._alive_s = time.monotonic()
+
+    def caught_up(self, tp: TP) -> bool:
+        """Tell whether a partition's position is its end, as far as the last fetch knows."""
+        consumer = self._ensure_consumer()
+        assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
+        state = assignment.tps and tp in assignment.tps and assignment.state_value(tp)
+        if not state or not state.has_valid_position or state.highwater is None:
+            return False
+        return bool(state.position >= state.highwater)
 
     async def rewind(self, offsets: Mapping[TP, int]) -> None:
         """Fetch again from these offsets, where the consumer is beyond them."""
@@ -55,8 +93,10 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
 class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
     """Hands records to agents, and commits what they have acknowledged.
 
-    ``_delivered`` holds the offsets handed over and not yet committed, in the log's order,
-    ``_done`` those of them that are acknowledged; ``_turn`` changes whenever positions do.
+    Records of ``app.chunked`` topics go as chunks, each a message with the offset of its last
+    record; all others go one by one. ``_delivered`` holds the offsets handed over and not yet
+    committed, in the log's order, ``_done`` those of them that are acknowledged; ``_turn`` changes
+    whenever positions do.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -64,6 +104,19 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._done: defaultdict[TP, set[int]] = defaultdict(set)
         self._turn = 0
+
+    @property
+    def turn(self) -> int:
+        """Return what tells chunks fetched from now on from older ones."""
+        return self._turn
+
+    def caught_up(self, tp: TP) -> bool:
+        """Tell whether everything that the partition holds has been fetched."""
+        return self._thread.caught_up(tp)  # type: ignore[no-any-return]
+
+    def lease_left_s(self) -> float:
+        """Return for how long the group surely keeps this worker's partitions for it."""
+        return self._thread.lease_left_s()  # type: ignore[no-any-return]
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -90,7 +143,17 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         records = await self._getmany(wanted, _FETCH_S)
         await self.sleep(0)
         unread: dict[TP, int] = {}
-        for tp, record in self.scheduler.iterate(records or {}):
+        single = {}
+        for tp, part in (records or {}).items():
+            if tp.topic not in self.app.chunked:
+                single[tp] = part
+                continue
+            for some in cut(part):
+                chunk = Chunk(tp.partition, [r.offset for r in some], [r.value for r in some], turn)
+                if not await self._deliver(tp, some[-1], turn, chunk):
+                    unread[tp] = some[0].offset
+                    break
+        for tp, record in self.scheduler.iterate(single):
             if tp in unread or not await self._deliver(tp, record, turn):
                 unread.setdefault(tp, record.offset)
         if unread and not self.should_stop:
@@ -106,7 +169,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             return {tp for tp in active if self._is_changelog_tp(tp)}
         return active
 
-    async def _deliver(self, tp: TP, record: Any, turn: int) -> bool:
+    async def _deliver(self, tp: TP, record: Any, turn: int, chunk: Chunk | None = None) -> bool:
         readable = tp in self._get_active_partitions() or tp in self._buffered_partitions
         if turn != self._turn or not self.flow_active or not readable:
             return False
@@ -114,6 +177,8 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if acknowledged:
             self._delivered[tp].append(record.offset)
         message = self._to_message(tp, record)
+        if chunk is not None:
+            message.key, message.value = None, chunk
         result = await self.wait_first(self.callback(message), self.suspend_flow.wait())
         if result.stopped or self.suspend_flow.is_set():
             # Perhaps it was handed over, perhaps not: once more does no harm.
@@ -136,10 +201,18 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             self._done[tp].clear()
             self._committed_offset[tp] = committed[tp] or None
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Begin a lease on what the group has just assigned."""
+        self._thread.renew_lease()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what is done of partitions that go, then forget them."""
-        self._turn += 1
+        """Commit what is done of partitions that go, then forget them.
+
+        What is in hand still belongs to the old turn meanwhile, and is finished or left.
+        """
         await super().on_partitions_revoked(revoked)
+        self._turn += 1
         for tp in revoked:
             self._delivered.pop(tp, None)
             self._done.pop(tp, None)
@@ -149,6 +222,8 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if message.acked:
             return False
         message.acked = True
+        if isinstance(message.value, Chunk) and message.value.turn != self._turn:
+            return False  # its offsets may be in hand again, under their new turn
         self._unacked_messages.discard(message)
         if self.app.topics.acks_enabled_for(message.topic):
             self._done[message.tp].add(message.offset)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import structlog
@@ -25,8 +25,9 @@ from streams import metrics
 from streams.batch import Batch
 from streams.letters import Publishes
 from streams.replay import source_name
+from streams.tail import Fence
 
-__all__ = ["MAX_MESSAGE_BYTES", "WindowsAgent"]
+__all__ = ["MAX_MESSAGE_BYTES", "Reading", "WindowsAgent"]
 
 log = structlog.get_logger(__name__)
 
@@ -34,26 +35,38 @@ MAX_MESSAGE_BYTES: Final = 900_000
 """Apache Kafka takes 1 MiB unless told otherwise; larger flushes go in several messages."""
 
 
+class Reading(Protocol):
+    """What knows how far partitions are read: the application."""
+
+    def caught_up(self, partition: int) -> bool:
+        """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
+
+
 @dataclass(slots=True)
 class _Source:
     """One partition's open partials since it was assigned to this worker."""
 
     store: WindowStore
+    heard_us: int
     epoch: str = field(default_factory=lambda: uuid4().hex)
     sequence: int = 0
     watermark_us: int = 0
     told_watermark_us: int = 0
     up_to_offset: int | None = None
     changed: bool = False
+    idle: bool = False
 
 
 class WindowsAgent:
     """Gathers events into partial windows by partition and flushes them every ``flush_s``."""
 
-    def __init__(self, settings: StreamSettings, publisher: Publishes, clock: Clock) -> None:
+    def __init__(
+        self, settings: StreamSettings, publisher: Publishes, clock: Clock, reading: Reading
+    ) -> None:
         self._settings = settings
         self._publisher = publisher
         self._clock = clock
+        self._reading = reading
         self._sources: dict[int, _Source] = {}
         self._unacknowledged: list[Any] = []
         self._outgoing: list[tuple[str, WindowBatch]] = []
@@ -65,24 +78,41 @@ class WindowsAgent:
 
         Should one event be more than the arithmetic can take, it alone is left out, and counted.
         """
-        parts = batch.by_partition()
-        for partition, places in parts.items():
-            part = batch.select(places)
+        for partition, part in batch.by_partition():
             columns = part.columns
             source = self._source(partition)
             try:
                 source.store.add(columns)
             except Exception:
                 log.exception("window_refuses", partition=partition, events=len(columns))
-                self._add_one_by_one(source.store, part)
+                _add_one_by_one(source.store, columns)
             latest = int(columns.ints("end_time_us").max())
             source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
-            source.up_to_offset = max(part.origin.offsets)
-            source.changed = True
+            source.up_to_offset = int(part.origin.offsets[-1])
+            source.heard_us = self._clock()
+            source.changed, source.idle = True, False
 
     def acknowledge_later(self, events: Sequence[Any]) -> None:
         """Acknowledge these Faust events with the next flush."""
         self._unacknowledged.extend(events)
+
+    async def announce(self, partitions: Iterable[int]) -> dict[int, Fence]:
+        """Say on ``llm.windows`` that these partitions are this worker's; return where.
+
+        Nothing that an earlier owner sends behind it counts.
+
+        Raises:
+            Exception: the broker did not take it; nothing is announced.
+        """
+        async with self._lock:
+            names = {partition: self._source(partition) for partition in partitions}
+            messages = [
+                (source_name(partition), self._message(partition, source, ()))
+                for partition, source in names.items()
+            ]
+            offsets = await self._publisher.send_many(Topics.WINDOWS, messages)
+        fences = zip(names.items(), offsets, strict=True)
+        return {partition: Fence(source.epoch, at) for (partition, source), at in fences}
 
     async def flush_if_due(self) -> None:
         """Flush when ``flush_s`` has passed since the last time, by the wall clock either way."""
@@ -98,6 +128,7 @@ class WindowsAgent:
         async with self._lock:
             events, self._unacknowledged = self._unacknowledged, []
             for partition, source in self._sources.items():
+                self._look_for_silence(partition, source)
                 if source.changed:
                     self._outgoing.extend(self._drain(partition, source))
             try:
@@ -119,49 +150,77 @@ class WindowsAgent:
             self._source(partition).changed = True
 
     async def revoked(self, partitions: Iterable[int]) -> None:
-        """Send what is open of partitions that go to another worker, and forget them."""
-        await self.flush()
-        for partition in partitions:
-            self._sources.pop(partition, None)
+        """Send what is open of partitions that go to another worker, and forget them.
 
-    @staticmethod
-    def _add_one_by_one(store: WindowStore, batch: Batch) -> None:
-        for place in range(len(batch)):
-            costs = batch.columns.cost_nano_usd[[place]]
-            try:
-                store.add(EventColumns.from_events([batch.events[place]], costs))
-            except Exception as error:  # noqa: BLE001 - counted, and the row is in the store
-                metrics.WINDOW_FAILURES.inc()
-                log.error("event_without_window", error=repr(error)[:300])
+        What cannot be sent now never is: their next owner counts it anew.
+        """
+        await self.flush()
+        gone = set(partitions)
+        names = {source_name(partition) for partition in gone}
+        self._outgoing = [item for item in self._outgoing if item[0] not in names]
+        self._unacknowledged = [e for e in self._unacknowledged if e.message.partition not in gone]
+        for partition in gone:
+            self._sources.pop(partition, None)
 
     def _source(self, partition: int) -> _Source:
         if partition not in self._sources:
             settings = self._settings
             store = WindowStore(settings.window_us, settings.dimensions)
-            self._sources[partition] = _Source(store)
+            self._sources[partition] = _Source(store, self._clock())
         return self._sources[partition]
 
+    def _look_for_silence(self, partition: int, source: _Source) -> None:
+        """Say once of a partition read to its end that it is silent: windows need not wait for it.
+
+        Only its reader can tell. A partition that nobody reads, or that is read with a lag, is not
+        silent, and windows do wait for it.
+        """
+        if source.idle or source.changed:
+            return
+        silent_us = self._clock() - source.heard_us
+        if silent_us < 0:  # the wall clock was put back
+            source.heard_us = self._clock()
+        elif silent_us >= self._settings.idle_us and self._reading.caught_up(partition):
+            source.idle = source.changed = True
+
     def _drain(self, partition: int, source: _Source) -> Iterator[tuple[str, WindowBatch]]:
-        name = source_name(partition)
         source.changed = False
         pieces = list(_cut(source.store.drain()))
         for number, partials in enumerate(pieces, 1):
-            last = number == len(pieces)
-            source.sequence += 1
             # Only with the last piece is all of it said, and may windows close by it.
-            yield (
-                name,
-                WindowBatch(
-                    schema_version=SCHEMA_VERSION,
-                    source=name,
-                    epoch=source.epoch,
-                    sequence=source.sequence,
-                    watermark_us=source.watermark_us if last else source.told_watermark_us,
-                    up_to_offset=source.up_to_offset if last else None,
-                    partials=partials,
-                ),
-            )
-        source.told_watermark_us = source.watermark_us
+            if number == len(pieces):
+                source.told_watermark_us = source.watermark_us
+            message = self._message(partition, source, partials, whole=number == len(pieces))
+            yield message.source, message
+
+    def _message(
+        self,
+        partition: int,
+        source: _Source,
+        partials: tuple[WindowPartial, ...],
+        *,
+        whole: bool = False,
+    ) -> WindowBatch:
+        source.sequence += 1
+        return WindowBatch(
+            schema_version=SCHEMA_VERSION,
+            source=source_name(partition),
+            epoch=source.epoch,
+            sequence=source.sequence,
+            watermark_us=source.told_watermark_us,
+            up_to_offset=source.up_to_offset if whole else None,
+            idle=source.idle,
+            partials=partials,
+        )
+
+
+def _add_one_by_one(store: WindowStore, columns: EventColumns) -> None:
+    for place in range(len(columns)):
+        try:
+            store.add(columns.slice(place, place + 1))
+        except Exception as error:  # noqa: BLE001 - counted, and the row is in the store
+            metrics.WINDOW_FAILURES.inc()
+            log.error("event_without_window", error=repr(error)[:300])
 
 
 def _cut(partials: tuple[WindowPartial, ...]) -> Iterator[tuple[WindowPartial, ...]]:

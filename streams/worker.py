@@ -28,6 +28,7 @@ from streams.merge import MergeAgent
 from streams.notify import NotifyAgent
 from streams.ownership import Ownership
 from streams.performance import PerformanceAgent
+from streams.prepare import Preparer
 from streams.publish import Publisher
 from streams.quality import QualityAgent
 from streams.replay import Replay
@@ -63,14 +64,15 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     publisher = Publisher(app)
     # Stores of their own, so that a long query never holds up the inserts.
     ingest_store, merge_store, sink_store = (
-        Store(settings.clickhouse, lambda: app.leaving) for _ in range(3)
+        Store(settings.clickhouse, lambda: app.leaving, app.may_write) for _ in range(3)
     )
 
-    windows = WindowsAgent(streams, publisher, clock)
+    windows = WindowsAgent(streams, publisher, clock, app)
     quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock, app.hold)
     replay = Replay(settings.kafka.log_id, ingest_store, WindowsTail(settings.kafka))
+    preparer = Preparer(settings, replay, prices, clock)
     ingest = IngestAgent(
-        settings, ingest_store, replay, publisher, prices, windows, quality, clock, app.hold
+        settings, ingest_store, replay, publisher, preparer, windows, quality, clock, app
     )
     feedback = FeedbackAgent(
         queries,
@@ -126,6 +128,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _timer(app, flush_s, "advance-windows", merge.advance)
     _timer(app, 1.0, "join-feedback", feedback.join)
     _timer(app, 1.0, "publish-evals", quality.publish)
+    app.task(ingest.work)
     app.task(quality.work)
 
     ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)

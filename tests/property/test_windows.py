@@ -29,7 +29,7 @@ def test_every_request_is_in_one_window_once_and_p95_is_p95(seed: int) -> None:
     for event in events:
         rng.choice(partitions).append(event)
     stores = [WindowStore(SIZE, DIMENSIONS) for _ in partitions]
-    watermark = Watermark(LATENESS, idle_us=10**12)
+    watermark = Watermark(LATENESS)
     merger = WindowMerger(correction_us=60_000_000)
     for i in range(len(partitions)):
         watermark.observe(str(i), 0, 0)

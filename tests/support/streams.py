@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from schemas.base import Message
-from schemas.topics import Topic
-from streams.errors import StoreRefusedError
+import numpy as np
+import pyarrow as pa
 
-__all__ = ["Log", "LoggedEvent", "Outbox", "Rows", "TailOf"]
+from schemas.base import Message
+from schemas.columns import EventColumns
+from schemas.event import RequestEvent
+from schemas.topics import Topic
+from streams.batch import Batch, Origin
+from streams.chunk import Chunk
+from streams.errors import StoreRefusedError
+from streams.inserts import Rows as Inserted
+
+__all__ = ["Log", "LoggedEvent", "Outbox", "Rows", "TailOf", "Turn", "batch_of"]
 
 
 @dataclass(slots=True)
 class LoggedEvent:
-    """A record as Faust hands it over."""
+    """What Faust hands over: a record, or a chunk of them."""
 
-    value: bytes | None
+    value: Any
     message: Any
     acked: int = 0
 
@@ -41,6 +49,21 @@ class Log:
         self.offset += 1
         return LoggedEvent(value, place)
 
+    def chunk(self, *values: bytes | None, turn: int = 0) -> LoggedEvent:
+        """Return records with the next offsets as one chunk."""
+        offsets = list(range(self.offset, self.offset + len(values)))
+        self.offset += len(values)
+        place = SimpleNamespace(topic=self.topic, partition=self.partition, offset=offsets[-1])
+        return LoggedEvent(Chunk(self.partition, offsets, values, turn), place)
+
+
+def batch_of(events: Sequence[RequestEvent], *places: tuple[int, int]) -> Batch:
+    """Return events as a micro-batch; without (partition, offset) places of one partition."""
+    rows = [(*place, 0) for place in places or [(0, offset) for offset in range(len(events))]]
+    columns = np.array(rows, np.int64).reshape(len(rows), 3).T
+    ids = [str(event.event_id) for event in events]
+    return Batch(EventColumns.from_events(events), Origin("log", "llm.requests", *columns), ids)
+
 
 @dataclass(slots=True)
 class Outbox:
@@ -49,12 +72,14 @@ class Outbox:
     failures: int = 0
     sent: list[tuple[str, str, Message]] = field(default_factory=list)
 
-    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> None:
+    async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
         """Keep the messages, or fail."""
         if items and self.failures:
             self.failures -= 1
             raise ConnectionError("the broker is gone")
+        first = len(self.sent)
         self.sent += [(topic.name, key, message) for key, message in items]
+        return list(range(first, len(self.sent)))
 
     def of(self, topic: Topic) -> list[Any]:
         """Return the messages of a topic."""
@@ -74,11 +99,12 @@ class Rows:
     answers: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def insert(
-        self, table: str, rows: Mapping[str, Sequence[Any]], *, token: str = ""
-    ) -> None:
+    async def insert(self, table: str, rows: Inserted, *, token: str = "") -> None:
         """Keep the rows, all or none."""
-        new = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        if isinstance(rows, pa.Table):
+            new = rows.to_pylist()
+        else:
+            new = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
         if any(map(self.refuses, new)):
             raise StoreRefusedError("code: 27: cannot parse")
         self.tokens.append(token)
@@ -90,6 +116,23 @@ class Rows:
         """Answer by the first known word of the query."""
         self.asked.append(sql)
         return next((rows for word, rows in self.answers.items() if word in sql), [])
+
+
+@dataclass(slots=True)
+class Turn:
+    """The application, as far as ingest and windows ask it."""
+
+    turn: int = 0
+    read_to_the_end: bool = True
+    held: list[Any] = field(default_factory=list)
+
+    def hold(self, events: Iterable[Any]) -> None:
+        """Note what Faust need not wait for."""
+        self.held += events
+
+    def caught_up(self, partition: int) -> bool:
+        """Tell whether the partitions are read to their end."""
+        return self.read_to_the_end
 
 
 @dataclass(slots=True)

@@ -85,6 +85,18 @@ def test_repeated_batch_counts_once() -> None:
     assert merger.repeated_batches == 1
 
 
+def test_an_owner_that_was_followed_by_another_counts_no_more() -> None:
+    """It was stalled; its successor reads again all that it had not got through."""
+    merger = WindowMerger(correction_us=60 * S)
+    merger.add(batch(partial(requests=5), epoch="old"))
+    merger.add(batch(epoch="new"))
+    merger.add(batch(partial(requests=3), epoch="old"))
+    merger.add(batch(partial(requests=1), epoch="old", source="p1"))
+    merger.add(batch(partial(requests=3), epoch="new"))
+    assert [w.requests for w in merger.close(10 * S)] == [9]
+    assert merger.fenced_batches == 1
+
+
 def test_batches_may_overtake_each_other() -> None:
     merger = WindowMerger(correction_us=60 * S)
     for sequence in (2, 1, 3, 2, 1, 0):

@@ -113,7 +113,7 @@ def test_drain_forgets_what_it_gave() -> None:
     assert [p.requests for p in store.drain()] == [1]
     assert store.drain() == ()
     store.add(EventColumns.from_events([event(), event()]))
-    assert [p.requests for p in store.drain(force=True)] == [2]
+    assert [p.requests for p in store.drain()] == [2]
     store.add(EventColumns.from_events([event(model="other")]))
     assert [p.labels for p in store.drain()] == [{"model": "other"}]
 

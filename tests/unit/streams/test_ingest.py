@@ -13,10 +13,11 @@ from schemas.settings import KafkaSettings, Settings
 from schemas.topics import Topics
 from streams import metrics, retry
 from streams.ingest import IngestAgent
+from streams.prepare import Preparer
 from streams.replay import Replay
 from streams.windows import WindowsAgent
 from tests.support.events import NOW_US, event, numbered_id
-from tests.support.streams import Log, LoggedEvent, Outbox, Rows, TailOf
+from tests.support.streams import Log, LoggedEvent, Outbox, Rows, TailOf, Turn
 
 
 class Samples:
@@ -24,7 +25,7 @@ class Samples:
         self.offered: list[str] = []
 
     def offer(self, batch: Any) -> None:
-        self.offered += [e.request_id for e in batch.events]
+        self.offered += batch.columns.values("request_id")
 
 
 class Setup:
@@ -35,29 +36,32 @@ class Setup:
         self.store = store or Rows()
         self.outbox = Outbox()
         self.samples = Samples()
-        self.windows = WindowsAgent(settings.streams, self.outbox, lambda: NOW_US)
+        self.turn = Turn()
+        self.windows = WindowsAgent(settings.streams, self.outbox, lambda: NOW_US, self.turn)
+        replay = Replay("log-1", self.store, tail or TailOf())
+        self.preparer = Preparer(settings, replay, load_price_book(), lambda: NOW_US)
         self.agent = IngestAgent(
             settings,
             self.store,
-            Replay("log-1", self.store, tail or TailOf()),
+            replay,
             self.outbox,
-            load_price_book(),
+            self.preparer,
             self.windows,
             self.samples,
             lambda: NOW_US,
-            lambda _: None,
+            self.turn,
         )
         self.log = Log(Topics.REQUESTS.name, partition=2)
 
-    def record(self, *numbers: int) -> LoggedEvent:
+    def record(self, *numbers: int) -> bytes:
         events = [event(event_id=numbered_id(n), request_id=f"r{n}") for n in numbers]
-        value = events[0].to_json() if len(events) == 1 else encode_batch(events)
-        return self.log.append(value)
+        return events[0].to_json() if len(events) == 1 else encode_batch(events)
 
-    async def take(self, *records: LoggedEvent) -> None:
-        await self.agent.process(records)
-        self.windows.acknowledge_later(records)
+    async def take(self, *records: bytes | None) -> LoggedEvent:
+        chunk = self.log.chunk(*records)
+        await self.agent.process([chunk])
         await self.windows.flush()
+        return chunk
 
     @property
     def rows(self) -> list[str]:
@@ -89,7 +93,7 @@ async def test_rows_carry_their_place_in_the_log() -> None:
 
 async def test_garbage_is_a_letter_and_its_neighbours_are_rows() -> None:
     setup = Setup()
-    await setup.take(setup.record(0), setup.log.append(b"\xff garbage"), setup.record(1))
+    await setup.take(setup.record(0), b"\xff garbage", setup.record(1))
     assert setup.rows == ["r0", "r1"]
     (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
     assert (letter.reason, letter.topic) == (DeadLetterReason.NOT_JSON, Topics.REQUESTS.name)
@@ -98,23 +102,23 @@ async def test_garbage_is_a_letter_and_its_neighbours_are_rows() -> None:
 
 async def test_nothing_is_acknowledged_before_the_windows_are_sent() -> None:
     setup = Setup()
-    records = [setup.record(0), setup.record(1)]
-    await setup.agent.process(records)
-    setup.windows.acknowledge_later(records)
+    await setup.take(setup.record(9))  # so that the partition is announced
+    chunks = [setup.log.chunk(setup.record(n)) for n in (0, 1)]
     setup.outbox.failures = 1
+    await setup.agent.process(chunks)
     await setup.windows.flush()
-    assert [record.acked for record in records] == [0, 0]
+    assert [chunk.acked for chunk in chunks] == [0, 0]
     await setup.windows.flush()
-    assert [record.acked for record in records] == [1, 1]
+    assert [chunk.acked for chunk in chunks] == [1, 1]
     batches = setup.outbox.of(Topics.WINDOWS)
     assert len({(batch.epoch, batch.sequence) for batch in batches}) == len(batches)
-    assert setup.counted == 2
+    assert setup.counted == 3
 
 
 async def test_a_broker_that_is_away_keeps_the_letter_and_the_row() -> None:
     setup = Setup()
     setup.outbox.failures = 2
-    await setup.take(setup.log.append(b"{"), setup.record(0))
+    await setup.take(b"{", setup.record(0))
     assert len(setup.outbox.of(Topics.DEAD_LETTER)) == 1
     assert setup.rows == ["r0"]
 
@@ -169,14 +173,14 @@ async def test_a_fault_of_ours_before_the_store_makes_a_letter_of_that_record_al
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     setup = Setup()
-    batch = setup.agent._batch
+    batch = setup.preparer._batch
 
-    def faulty(decoded: Any, messages: Any) -> Any:
-        if any(e.request_id == "r1" for e in decoded.events):
+    def faulty(records: Any, decoded: Any) -> Any:
+        if "r1" in decoded.columns.values("request_id"):
             raise ZeroDivisionError
-        return batch(decoded, messages)
+        return batch(records, decoded)
 
-    monkeypatch.setattr(setup.agent, "_batch", faulty)
+    monkeypatch.setattr(setup.preparer, "_batch", faulty)
     await setup.take(setup.record(0), setup.record(1), setup.record(2))
     (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
     assert (letter.reason, letter.offset) == (DeadLetterReason.INTERNAL_ERROR, 1)
@@ -202,7 +206,7 @@ async def test_a_fault_of_ours_in_the_windows_keeps_the_rows_and_is_counted(
 async def test_costs_are_exact_and_unknown_prices_null() -> None:
     setup = Setup()
     known = event(event_id=numbered_id(0), provider="openai", model="gpt-4o-mini")
-    await setup.take(setup.log.append(known.to_json()), setup.record(1))
+    await setup.take(known.to_json(), setup.record(1))
     costs = [row["cost_usd"] for row in setup.store.tables["requests"]]
     assert str(costs[0]) == "0.000027600"
     assert costs[1] is None

@@ -46,7 +46,7 @@ class Setup:
         self.sequence = 0
 
     def batch(
-        self, window: int, requests: int, watermark_s: float, source: str = "a"
+        self, window: int, requests: int, watermark_s: float, source: str = "a", **told: bool
     ) -> LoggedEvent:
         self.sequence += 1
         start = START + window * SIZE
@@ -62,7 +62,8 @@ class Setup:
             epoch="e",
             sequence=self.sequence,
             watermark_us=START + round(watermark_s * 1e6),
-            partials=(partial,),
+            partials=(partial,) if requests else (),
+            **told,
         )
         return self.log.append(message.to_json())
 
@@ -99,15 +100,17 @@ async def test_a_late_partial_corrects_the_window_with_a_revision(setup: Setup) 
     assert setup.signals.ends == [START + SIZE]
 
 
-async def test_a_source_that_falls_silent_does_not_hold_the_others_for_ever(setup: Setup) -> None:
+async def test_a_source_that_is_read_to_its_end_does_not_hold_the_others(setup: Setup) -> None:
     await setup.take(setup.batch(0, 3, 12, "a"), setup.batch(0, 4, 5, "b"))
-    setup.now_us += 8_000_000
+    setup.now_us += 600_000_000
     await setup.take(setup.batch(1, 1, 21, "a"))
+    assert setup.rows == []  # nobody may be reading it, and what it holds is to come
+    await setup.take(setup.batch(0, 0, 5, "b", idle=True))
     assert setup.rows[0] == (0, 7, 0)
 
 
 async def test_silence_moves_the_windows_and_is_evaluated(setup: Setup) -> None:
-    await setup.take(setup.batch(0, 3, 12))
+    await setup.take(setup.batch(0, 3, 12), setup.batch(0, 0, 12, idle=True))
     setup.now_us += 60_000_000
     await setup.agent.advance()
     assert setup.signals.ends[0] == START + SIZE

@@ -37,7 +37,10 @@ class Told:
             flush=self._flush,
             assigned=lambda partitions: self.notes.append(("announce", partitions)),
         )
-        ingest: Any = SimpleNamespace(revoked=lambda p: self.notes.append(("forget", p)))
+        ingest: Any = SimpleNamespace(
+            revoked=lambda p: self.notes.append(("forget", p)),
+            assigned=lambda: self.notes.append("begin"),
+        )
         self.ownership = Ownership(
             app, windows, ingest, (Part("merge", self),), (Part("mail", self),)
         )
@@ -74,7 +77,7 @@ async def test_one_worker_decides(decides: bool) -> None:
     told = Told()
     told.mine = {*REQUESTS, WINDOWS} if decides else {*REQUESTS}
     await told.ownership._settled()
-    assert told.notes == [("announce", [0, 2]), ("merge", decides), ("mail", decides)]
+    assert told.notes == ["begin", ("announce", [0, 2]), ("merge", decides), ("mail", decides)]
 
 
 async def test_the_end_waits_for_the_last_flush_but_not_for_ever(

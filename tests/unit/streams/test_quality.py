@@ -10,7 +10,6 @@ import pytest
 import stamina
 from prometheus_client import REGISTRY
 
-from schemas.columns import EventColumns
 from schemas.evaluation import EvalOutcome, EvalResult
 from schemas.event import RequestEvent
 from schemas.settings import JudgeSettings
@@ -18,8 +17,8 @@ from schemas.signal import SignalName, SignalQuery
 from schemas.topics import Topics
 from streams.batch import Batch
 from streams.quality import QualityAgent
-from streams.rows import Origin
 from tests.support.events import NOW_US, event, numbered_id
+from tests.support.streams import batch_of
 from tests.unit.streams.fakes import FakeEvent, FakePublisher, FakeStore, FakeStream, refuses
 from tests.unit.streams.judge_server import JudgeServer, completion, judge_server
 
@@ -47,9 +46,7 @@ def request(number: int, **fields: Any) -> RequestEvent:
 
 
 def batch(*events: RequestEvent) -> Batch:
-    n = len(events)
-    origin = Origin("log", Topics.REQUESTS.name, [0] * n, list(range(n)), [0] * n)
-    return Batch(events, EventColumns.from_events(events), origin)
+    return batch_of(events)
 
 
 def counted(outcome: EvalOutcome) -> float:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams.errors import StoreUnavailableError
 from streams.replay import Replay, source_name
+from streams.tail import Fence
 from tests.support.events import numbered_id
 from tests.support.streams import Rows, TailOf
+
+FENCES = {2: Fence("epoch", 7)}
 
 
 def replay(counted: int | None = None, **answers: list[tuple[Any, ...]]) -> tuple[Replay, Rows]:
@@ -19,46 +23,54 @@ def replay(counted: int | None = None, **answers: list[tuple[Any, ...]]) -> tupl
     return Replay("log", store, tail), store
 
 
+def stored(known: Replay, offset: int, index: int) -> bool:
+    return bool(known.stored(2, np.array([offset]), np.array([index]))[0])
+
+
+def counted(known: Replay, offset: int) -> bool:
+    return bool(known.counted(2, np.array([offset]))[0])
+
+
 async def test_a_new_log_is_asked_about_once_and_nothing_is_skipped() -> None:
     known, store = replay()
-    assert await known.learn({2: 0}) == []
+    assert await known.learn({2: 0}, FENCES) == []
     assert len(store.asked) == 1
-    assert not known.stored(2, 0, 0)
-    assert not known.counted(2, 0)
+    assert not stored(known, 0, 0)
+    assert not counted(known, 0)
     assert not known.letter_sent(2, 0)
-    await known.learn({2: 5})
+    await known.learn({2: 5}, FENCES)
     assert len(store.asked) == 1
 
 
 async def test_a_partition_read_on_from_its_commit_needs_no_rows_and_no_log() -> None:
     known, store = replay(up_to=[(2, 41)], recent=[(numbered_id(1),)])
-    assert await known.learn({2: 42}) == [numbered_id(1)]
+    assert await known.learn({2: 42}, FENCES) == [str(numbered_id(1))]
     assert not any("kafka_index" in sql for sql in store.asked)
-    assert not known.stored(2, 42, 0)
+    assert not stored(known, 42, 0)
     assert known.letter_sent(2, 41)
 
 
 async def test_only_the_very_events_that_the_store_holds_are_stored() -> None:
     known, _ = replay(counted=11, up_to=[(2, 12)], held=[(2, 10, 0), (2, 12, 1)])
-    await known.learn({2: 10})
-    assert known.stored(2, 10, 0)
-    assert not known.stored(2, 10, 1)  # the other half of that record never arrived
-    assert known.stored(2, 12, 1)
-    assert not known.stored(2, 13, 0)
-    assert (known.counted(2, 11), known.counted(2, 12)) == (True, False)
+    await known.learn({2: 10}, FENCES)
+    assert stored(known, 10, 0)
+    assert not stored(known, 10, 1)  # the other half of that record never arrived
+    assert stored(known, 12, 1)
+    assert not stored(known, 13, 0)
+    assert (counted(known, 11), counted(known, 12)) == (True, False)
 
 
 async def test_windows_not_found_in_the_log_count_nothing() -> None:
     known, _ = replay(up_to=[(2, 12)], held=[(2, 12, 0)])
-    await known.learn({2: 12})
-    assert not known.counted(2, 12)
+    await known.learn({2: 12}, FENCES)
+    assert not counted(known, 12)
 
 
 async def test_a_partition_that_went_is_asked_about_anew() -> None:
     known, store = replay()
-    await known.learn({2: 0})
+    await known.learn({2: 0}, FENCES)
     known.forget([2, 3])
-    await known.learn({2: 0})
+    await known.learn({2: 0}, FENCES)
     assert len(store.asked) == 2
 
 
@@ -69,6 +81,6 @@ async def test_nothing_is_taken_for_known_while_the_store_is_away() -> None:
 
     known = Replay("log", Away(), TailOf())
     with pytest.raises(StoreUnavailableError):
-        await known.learn({2: 0})
+        await known.learn({2: 0}, FENCES)
     with pytest.raises(KeyError):
-        known.stored(2, 0, 0)
+        stored(known, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -16,18 +17,19 @@ from schemas.columns import PRICE_UNKNOWN, TOKENS_UNKNOWN, EventColumns
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter, DeadLetterReason
 from schemas.signal import Signal, SignalName
 from schemas.topics import Topics
-from streams import batch as batch_module
+from streams import chunk as chunk_module
 from streams import metrics, retry
-from streams.batch import Batch, SeenEvents, slices
+from streams.batch import SeenEvents
+from streams.chunk import cut
 from streams.errors import AbandonedError, StoreUnavailableError
 from streams.inserts import insert_each
 from streams.letters import DeadLetters
 from streams.publish import Publisher
 from streams.retry import until_done
-from streams.rows import Origin, event_rows, nano_to_usd
+from streams.rows import event_rows
 from streams.signals import SignalsAgent, series_key
 from tests.support.events import NOW_US, event, numbered_id
-from tests.support.streams import Log, Outbox, Rows
+from tests.support.streams import Outbox, Rows, batch_of
 
 
 @pytest.fixture(autouse=True)
@@ -96,48 +98,56 @@ async def test_letters_are_counted_once_they_are_sent() -> None:
     assert counter._value.get() == before + 1
 
 
-def test_records_are_cut_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "_SLICE_BYTES", 10)
-    log = Log("t")
-    records = [log.append(value) for value in (b"12345", b"12345", b"1", None, b"x" * 50, b"1")]
-    assert [[len(r.value or b"") for r in part] for part in slices(records)] == [
+def test_fetched_records_are_cut_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk_module, "_CHUNK_BYTES", 10)
+    values = (b"12345", b"12345", b"1", None, b"x" * 50, b"1")
+    records = [SimpleNamespace(value=value) for value in values]
+    assert [[len(r.value or b"") for r in part] for part in cut(records)] == [
         [5, 5],
         [1, 0],
         [50],
         [1],
     ]
+    assert list(cut([])) == []
 
 
 def test_the_oldest_ids_are_forgotten_first() -> None:
     seen = SeenEvents(capacity=2)
-    seen.remember([numbered_id(1), numbered_id(2)])
-    seen.remember([numbered_id(3)])
-    assert [numbered_id(i) in seen for i in (1, 2, 3)] == [False, True, True]
+    seen.remember(["a", "b"])
+    seen.remember(["c"])
+    assert [event_id in seen for event_id in "abc"] == [True, True, True]
+    assert not seen.none_of(["x", "a"])
+    seen.remember(["d"])
+    assert [event_id in seen for event_id in "abcd"] == [False, False, True, True]
+    assert seen.none_of(["a", "b", "x"])
 
 
 def test_part_of_a_batch_keeps_costs_and_places() -> None:
     events = [event(event_id=numbered_id(i), request_id=f"r{i}") for i in range(3)]
-    columns = EventColumns.from_events(events, np.array([10, 20, 30]))
-    whole = Batch(events, columns, Origin("log", "t", [0, 1, 0], [5, 6, 7], [0, 0, 1]))
-    part = whole.select([0, 2])
-    assert [e.request_id for e in part.events] == ["r0", "r2"]
+    whole = batch_of(events, (0, 5), (0, 7), (1, 6))
+    whole = replace(
+        whole, columns=replace(whole.columns, cost_nano_usd=np.array([10, 20, 30], np.int64))
+    )
+    part = whole.take(np.array([0, 2]))
+    assert part.columns.values("request_id") == ["r0", "r2"]
     assert part.columns.cost_nano_usd.tolist() == [10, 30]
-    assert (part.origin.offsets, part.origin.indexes) == ([5, 7], [0, 1])
-    assert whole.by_partition() == {0: [0, 2], 1: [1]}
-    assert whole.select([0, 1, 2]) is whole
-    assert part.token != whole.token
+    assert [part.origin.place(number) for number in (0, 1)] == [(0, 5, 0), (1, 6, 0)]
+    assert part.columns.event(1) == events[2]
+    parts = {number: some.columns.values("request_id") for number, some in whole.by_partition()}
+    assert parts == {0: ["r0", "r1"], 1: ["r2"]}
+    assert whole.take(np.arange(3)) is whole
+    assert list(whole.take(np.empty(0, np.int64)).by_partition()) == []
 
 
 def test_rows_hold_exact_costs_and_no_zero_for_the_unknown() -> None:
-    events = [event(event_id=numbered_id(i)) for i in range(3)]
-    costs = np.array([1_234_567, PRICE_UNKNOWN, TOKENS_UNKNOWN])
-    origin = Origin("log", "t", [0, 0, 0], [5, 6, 7], [0, 0, 0])
-    rows = event_rows(EventColumns.from_events(events, costs), origin)
-    assert rows["cost_usd"] == [Decimal("0.001234567"), None, None]
-    assert rows["end_time"][0] == events[0].end_time_us
-    assert rows["kafka_offset"] == [5, 6, 7]
-    assert nano_to_usd(0) == 0
-    assert len({len(column) for column in rows.values()}) == 1
+    events = [event(event_id=numbered_id(i)) for i in range(4)]
+    costs = np.array([1_234_567, PRICE_UNKNOWN, TOKENS_UNKNOWN, 0])
+    origin = batch_of(events).origin
+    rows = event_rows(EventColumns.from_events(events, costs), origin).to_pydict()
+    assert rows["cost_usd"] == [Decimal("0.001234567"), None, None, Decimal(0)]
+    assert rows["end_time"][0].timestamp() == events[0].end_time_us / 1e6
+    assert rows["kafka_offset"] == [0, 1, 2, 3]
+    assert rows["lora_adapter"] == [None] * 4
 
 
 class Producer:
@@ -154,7 +164,7 @@ class Producer:
         if outcome:
             future.set_exception(outcome)
         else:
-            future.set_result(None)
+            future.set_result(SimpleNamespace(offset=40 + len(self.sent)))
         return future
 
 
@@ -174,7 +184,7 @@ async def test_a_publisher_returns_when_the_broker_has_everything() -> None:
         await Publisher(app).send_many(Topics.SIGNALS, items)
     assert counter._value.get() == before
     app.producer = Producer(None, None)
-    await Publisher(app).send_many(Topics.SIGNALS, items)
+    assert await Publisher(app).send_many(Topics.SIGNALS, items) == [41, 42]
     assert [message[:2] for message in app.producer.sent] == [
         (Topics.SIGNALS.name, b"a"),
         (Topics.SIGNALS.name, b"b"),

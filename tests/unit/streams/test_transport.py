@@ -10,9 +10,11 @@ from typing import Any
 
 from faust.types import TP
 
+from streams.chunk import Chunk
 from streams.transport import _Consumer, _Thread
 
 P0, P1 = TP("llm.requests", 0), TP("llm.requests", 1)
+CHUNKED = TP("chunks", 2)
 TABLE = TP("app-table-changelog", 0)
 
 
@@ -26,12 +28,13 @@ class Consumer(_Consumer):
         self._unacked_messages = set()
         self._waiting_for_ack = None
         self._buffered_partitions = set()
-        self._active_partitions = {P0, P1, TABLE}
+        self._active_partitions = {P0, P1, CHUNKED, TABLE}
         self._turn = 0
         self.app = SimpleNamespace(
-            topics=SimpleNamespace(acks_enabled_for=lambda topic: topic == P0.topic),
+            topics=SimpleNamespace(acks_enabled_for=lambda topic: topic != TABLE.topic),
             monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
             rebalancing=False,
+            chunked=frozenset({CHUNKED.topic}),
         )
         self.flow_active = True
         self.suspend_flow = asyncio.Event()
@@ -41,6 +44,7 @@ class Consumer(_Consumer):
         self.records: dict[TP, list[Any]] = {}
         self.committed: dict[TP, int | None] = {}
         self.handed: list[tuple[int, int]] = []
+        self.values: list[Any] = []
         self.rewound: dict[TP, int] = {}
         self.to_beginning: list[TP] = []
         self.after_each: Any = lambda: None
@@ -69,6 +73,7 @@ class Consumer(_Consumer):
 
     async def callback(self, item: Any) -> None:
         self.handed.append((item.tp.partition, item.offset))
+        self.values.append(item.value)
         self.after_each()
 
     async def _getmany(self, wanted: set[TP], wait_s: float) -> dict[TP, list[Any]]:
@@ -89,6 +94,8 @@ class Message:
     tp: TP
     offset: int
     acked: bool = False
+    key: Any = b"key"
+    value: Any = b""
 
     @property
     def topic(self) -> str:
@@ -100,7 +107,7 @@ def message(tp: TP, offset: int) -> Message:
 
 
 def records(*offsets: int) -> list[Any]:
-    return [SimpleNamespace(offset=offset) for offset in offsets]
+    return [SimpleNamespace(offset=offset, value=b"%d" % offset) for offset in offsets]
 
 
 async def delivered(*offsets: int) -> Consumer:
@@ -197,7 +204,7 @@ async def test_until_a_rebalance_is_over_only_tables_are_read() -> None:
     assert consumer._wanted() == {TABLE}
     consumer.app.rebalancing = False
     wanted = consumer._wanted()
-    assert wanted == {P0, P1, TABLE}
+    assert wanted == {P0, P1, CHUNKED, TABLE}
     assert wanted is not consumer._active_partitions  # a thread reads it
 
 
@@ -236,3 +243,47 @@ async def test_a_rewind_only_ever_goes_back_and_skips_what_is_gone() -> None:
     places = {TP("t", 0): 73, TP("t", 1): 73, TP("t", 2): 5}
     await _Thread._rewind(thread, places)
     assert fetcher.positions == {TP("t", 0): 73, TP("t", 1): 40}
+
+
+async def test_a_chunk_is_one_message_that_commits_behind_its_last_record() -> None:
+    consumer = Consumer()
+    consumer.records = {CHUNKED: records(5, 6, 9), P0: records(1)}
+    await consumer._fetch_and_deliver()
+    assert consumer.handed == [(2, 9), (0, 1)]
+    chunk = consumer.values[0]
+    assert chunk == Chunk(2, [5, 6, 9], [b"5", b"6", b"9"], turn=0)
+    consumer.ack(Message(CHUNKED, 9, value=chunk))
+    assert consumer._new_offset(CHUNKED) == 10
+
+
+async def test_a_chunk_that_is_not_handed_over_is_fetched_again_from_its_first_record() -> None:
+    consumer = Consumer()
+    consumer.records = {CHUNKED: records(5, 6, 9)}
+    consumer.after_each = consumer.suspend_flow.set
+    await consumer._fetch_and_deliver()
+    assert consumer.rewound == {CHUNKED: 5}
+
+
+async def test_an_acknowledgement_of_before_a_seek_does_not_count_after_it() -> None:
+    consumer = Consumer()
+    consumer.records = {CHUNKED: records(5, 6)}
+    consumer.committed = {CHUNKED: 5}
+    await consumer._fetch_and_deliver()
+    await consumer.perform_seek()
+    await consumer._fetch_and_deliver()
+    old, new = consumer.values
+    consumer.ack(Message(CHUNKED, 6, value=old))
+    assert consumer._new_offset(CHUNKED) is None
+    consumer.ack(Message(CHUNKED, 6, value=new))
+    assert consumer._new_offset(CHUNKED) == 7
+
+
+async def test_a_lease_lasts_from_the_last_answered_heartbeat() -> None:
+    app = SimpleNamespace(conf=SimpleNamespace(broker_session_timeout=10.0))
+    thread = _Thread.__new__(_Thread)
+    thread.app = app
+    assert thread.lease_left_s() < 0
+    thread.renew_lease()
+    assert 9 < thread.lease_left_s() <= 10
+    thread._alive_s -= 11
+    assert thread.lease_left_s() < 0

@@ -13,10 +13,9 @@ from schemas.topics import Topics
 from schemas.window import WindowBatch
 from streams import metrics, windows
 from streams.batch import Batch
-from streams.rows import Origin
 from streams.windows import WindowsAgent
 from tests.support.events import NOW_US, event, numbered_id
-from tests.support.streams import Log, Outbox
+from tests.support.streams import Log, Outbox, Turn, batch_of
 
 SETTINGS = StreamSettings()
 
@@ -32,13 +31,11 @@ def batch(*places: tuple[int, int], end_us: int = NOW_US, **fields: Any) -> Batc
         )
         for i in range(len(places))
     ]
-    partitions, offsets = [p for p, _ in places], [o for _, o in places]
-    origin = Origin("log", Topics.REQUESTS.name, partitions, offsets, [0] * len(places))
-    return Batch(events, EventColumns.from_events(events), origin)
+    return batch_of(events, *places)
 
 
-def agent_with(outbox: Outbox) -> WindowsAgent:
-    return WindowsAgent(SETTINGS, outbox, lambda: NOW_US)
+def agent_with(outbox: Outbox, turn: Turn | None = None) -> WindowsAgent:
+    return WindowsAgent(SETTINGS, outbox, lambda: NOW_US, turn or Turn())
 
 
 def sent(outbox: Outbox) -> list[WindowBatch]:
@@ -48,7 +45,7 @@ def sent(outbox: Outbox) -> list[WindowBatch]:
 async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() -> None:
     outbox = Outbox()
     agent = agent_with(outbox)
-    agent.add(batch((0, 7), (1, 3), (0, 9)))
+    agent.add(batch((0, 7), (0, 9), (1, 3)))
     await agent.flush()
     first, second = sent(outbox)
     assert [(b.source, b.up_to_offset, b.sequence) for b in (first, second)] == [
@@ -80,10 +77,10 @@ async def test_a_failed_flush_is_sent_first_next_time_under_its_own_number() -> 
 
 async def test_events_that_come_during_a_flush_wait_for_the_next() -> None:
     class Slow(Outbox):
-        async def send_many(self, topic: Any, items: Any) -> None:
+        async def send_many(self, topic: Any, items: Any) -> list[int]:
             started.set()
             await go_on.wait()
-            await super().send_many(topic, items)
+            return await super().send_many(topic, items)
 
     started, go_on = asyncio.Event(), asyncio.Event()
     outbox = Slow()
@@ -105,11 +102,11 @@ async def test_events_that_come_during_a_flush_wait_for_the_next() -> None:
 
 async def test_a_cancelled_flush_loses_nothing() -> None:
     class Stuck(Outbox):
-        async def send_many(self, topic: Any, items: Any) -> None:
+        async def send_many(self, topic: Any, items: Any) -> list[int]:
             if not self.sent:
                 self.sent = [("", "", items[0][1])]
                 await asyncio.Event().wait()
-            await super().send_many(topic, items)
+            return await super().send_many(topic, items)
 
     outbox = Stuck()
     agent = agent_with(outbox)
@@ -180,15 +177,14 @@ async def test_an_event_beyond_the_arithmetic_is_counted_and_leaves_its_neighbou
     add = windows.WindowStore.add
 
     def choose(store: Any, columns: EventColumns) -> None:
-        if "bad" in columns.fields["model"]:
+        if "bad" in columns.values("model"):
             raise OverflowError("too much")
         add(store, columns)
 
     monkeypatch.setattr(windows.WindowStore, "add", choose)
     events = [event(event_id=numbered_id(i), model=m) for i, m in enumerate(["a", "bad", "b"])]
-    origin = Origin("log", "t", [0, 0, 0], [1, 2, 3], [0, 0, 0])
     before = metrics.WINDOW_FAILURES._value.get()
-    agent.add(Batch(events, EventColumns.from_events(events), origin))
+    agent.add(batch_of(events, (0, 1), (0, 2), (0, 3)))
     await agent.flush()
     (told,) = sent(outbox)
     assert sorted(partial.labels["model"] for partial in told.partials) == ["a", "b"]
@@ -199,7 +195,7 @@ async def test_an_event_beyond_the_arithmetic_is_counted_and_leaves_its_neighbou
 async def test_a_flush_is_due_by_the_clock_either_way() -> None:
     now_us = NOW_US
     outbox = Outbox()
-    agent = WindowsAgent(SETTINGS, outbox, lambda: now_us)
+    agent = WindowsAgent(SETTINGS, outbox, lambda: now_us, Turn())
     agent.add(batch((0, 1)))
     await agent.flush_if_due()
     agent.add(batch((0, 2)))
@@ -208,3 +204,46 @@ async def test_a_flush_is_due_by_the_clock_either_way() -> None:
     now_us = NOW_US - 3_600_000_000  # the wall clock was put back
     await agent.flush_if_due()
     assert len(sent(outbox)) == 2
+
+
+async def test_a_partition_read_to_its_end_says_once_that_it_is_silent() -> None:
+    now_us = NOW_US
+    outbox, turn = Outbox(), Turn(read_to_the_end=False)
+    agent = WindowsAgent(SETTINGS, outbox, lambda: now_us, turn)
+    agent.add(batch((0, 1)))
+    await agent.flush()
+    now_us += SETTINGS.idle_us
+    await agent.flush()
+    assert len(sent(outbox)) == 1  # there is more to read: windows have to wait for it
+    turn.read_to_the_end = True
+    await agent.flush()
+    await agent.flush()
+    agent.add(batch((0, 2)))
+    await agent.flush()
+    assert [b.idle for b in sent(outbox)] == [False, True, False]
+
+
+async def test_an_owners_announcement_names_its_epoch_and_place() -> None:
+    outbox = Outbox(failures=1)
+    agent = agent_with(outbox)
+    with pytest.raises(ConnectionError):
+        await agent.announce([0, 3])
+    fences = await agent.announce([0, 3])
+    first, second = sent(outbox)
+    assert (first.source, first.epoch, first.partials) == ("llm.requests-0", fences[0].epoch, ())
+    assert (second.epoch, fences[3].offset) == (fences[3].epoch, 1)
+    agent.add(batch((3, 8)))
+    await agent.flush()
+    assert sent(outbox)[-1].epoch == fences[3].epoch
+
+
+async def test_what_cannot_be_sent_before_a_partition_goes_is_left_to_its_next_owner() -> None:
+    outbox = Outbox(failures=1)
+    agent = agent_with(outbox)
+    chunk = Log("t").chunk(b"1")
+    agent.add(batch((0, 1)))
+    agent.acknowledge_later([chunk])
+    await agent.revoked([0])
+    await agent.flush()
+    assert not sent(outbox)
+    assert not chunk.acked

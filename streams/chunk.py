@@ -1,0 +1,47 @@
+"""Records of one partition as one fetch gave them, handed over as a whole.
+
+Faust costs 77 us for each message it hands over (docs/adr/0007), so ``llm.requests`` comes in
+chunks: ``streams.transport`` makes them, the ingest agent takes them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["Chunk", "cut"]
+
+_CHUNK_BYTES: Final = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Values of consecutive records, oldest first, with their offsets.
+
+    ``turn`` names the assignment that they were fetched under: after a rebalance what is left of
+    an older turn is stale, for its offsets are fetched again.
+    """
+
+    partition: int
+    offsets: Sequence[int]
+    values: Sequence[bytes | None]
+    turn: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all values."""
+        return sum(len(value) for value in self.values if value)
+
+
+def cut(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield fetched records in parts of about 2 MiB, so that what is in hand stays bounded."""
+    start, size = 0, 0
+    for place, record in enumerate(records):
+        length = len(record.value or b"")
+        if place > start and size + length > _CHUNK_BYTES:
+            yield records[start:place]
+            start, size = place, 0
+        size += length
+    if start < len(records):
+        yield records[start:]

@@ -1,0 +1,223 @@
+"""Chunks of the log to micro-batches that are ready for the store: no I/O, only work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import structlog
+from numpy.typing import NDArray
+
+from schemas.clock import Clock
+from schemas.codec import Decoded, decode_records
+from schemas.dead_letter import DeadLetterReason
+from schemas.pricing import PriceBook
+from schemas.settings import Settings
+from schemas.topics import Topics
+from streams import metrics
+from streams.batch import Batch, Origin, SeenEvents
+from streams.chunk import Chunk
+from streams.letters import Place
+from streams.replay import Replay
+from streams.rows import event_rows
+
+__all__ = ["Prepared", "Preparer", "Refusal"]
+
+log = structlog.get_logger(__name__)
+
+_NONE: Final[NDArray[np.int64]] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What becomes a dead letter: why, and where it stood."""
+
+    reason: DeadLetterReason
+    detail: str
+    payload: bytes
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A micro-batch: events that are no repetition, and what is still to do with each.
+
+    ``new`` are the places in the batch that the store does not hold yet, ``rows`` their rows;
+    ``uncounted`` the places that no window counts yet.
+    """
+
+    batch: Batch
+    new: NDArray[np.int64]
+    rows: pa.Table
+    uncounted: NDArray[np.int64]
+    refusals: Sequence[Refusal]
+    records: int
+
+    @property
+    def token(self) -> str:
+        """Name the rows by what they hold, so that a repeated insert of them can be told."""
+        if not len(self.new):
+            return ""
+        ids = self.batch.event_ids
+        first, last = ids[self.new[0]], ids[self.new[-1]]
+        return f"{self.batch.origin.log_id}:{first}:{last}:{len(self.new)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Records of some chunks as columns, those of one partition next to each other."""
+
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    values: Sequence[bytes | None]
+
+    @classmethod
+    def of(cls, chunks: Iterable[Chunk]) -> _Records:
+        ordered = sorted(chunks, key=lambda chunk: chunk.partition)
+        counts = [len(chunk.offsets) for chunk in ordered]
+        return cls(
+            np.repeat([chunk.partition for chunk in ordered], counts).astype(np.int64),
+            np.fromiter((o for chunk in ordered for o in chunk.offsets), np.int64, sum(counts)),
+            [value for chunk in ordered for value in chunk.values],
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def halves(self) -> tuple[_Records, _Records]:
+        middle = len(self) // 2
+        low, high = slice(None, middle), slice(middle, None)
+        return tuple(  # type: ignore[return-value]
+            _Records(self.partitions[part], self.offsets[part], self.values[part])
+            for part in (low, high)
+        )
+
+    def place(self, record: int, index: int | None) -> Place:
+        return int(self.partitions[record]), int(self.offsets[record]), index
+
+
+class Preparer:
+    """Decodes, tells repetitions apart, prices, and packs rows, in columns.
+
+    An event is a repetition when its id was taken in before at another place of the log: in this
+    batch, in one that is on its way to the store, or in one of those that the store has.
+    """
+
+    def __init__(self, settings: Settings, replay: Replay, prices: PriceBook, clock: Clock) -> None:
+        self._settings = settings
+        self._replay = replay
+        self._prices = prices
+        self._clock = clock
+        self._stored = SeenEvents()
+        self._under_way: set[str] = set()
+
+    def prepare(self, chunks: Iterable[Chunk]) -> list[Prepared]:
+        """Return the chunks' events as micro-batches: one, unless some record is too much for it.
+
+        Should a record be more than the code can take, it alone is refused.
+        """
+        return self._prepare(_Records.of(chunks))
+
+    def remember(self, event_ids: Iterable[str]) -> None:
+        """Remember ids of events that the store has."""
+        self._stored.remember(event_ids)
+
+    def done(self, prepared: Prepared) -> None:
+        """Note that the store has a batch."""
+        self._under_way.difference_update(prepared.batch.event_ids)
+        self._stored.remember(prepared.batch.event_ids)
+
+    def forget(self, prepared: Iterable[Prepared]) -> None:
+        """Note that batches were abandoned: their events will be read again."""
+        for part in prepared:
+            self._under_way.difference_update(part.batch.event_ids)
+
+    def _prepare(self, records: _Records) -> list[Prepared]:
+        try:
+            return [self._whole(records)]
+        except Exception as error:
+            log.exception("batch_fails", records=len(records))
+            if len(records) > 1:
+                return [part for half in records.halves() for part in self._prepare(half)]
+            detail = f"{type(error).__name__}; the worker's log says more"
+            reason = DeadLetterReason.INTERNAL_ERROR
+            refusal = Refusal(reason, detail, records.values[0] or b"", records.place(0, None))
+            nothing = self._whole(replace(records, values=[], partitions=_NONE, offsets=_NONE))
+            return [replace(nothing, refusals=[refusal], records=1)]
+
+    def _whole(self, records: _Records) -> Prepared:
+        streams = self._settings.streams
+        decoded = decode_records(
+            records.values,
+            now_us=self._clock(),
+            future_us=round(streams.future_s * 1e6),
+            max_bytes=streams.max_record_bytes,
+        )
+        batch, stored = self._batch(records, decoded)
+        new = np.flatnonzero(~stored)
+        fresh = batch.take(new)
+        counted = _by_partition(batch, lambda p, o: self._replay.counted(p, o.offsets))
+        self._under_way.update(batch.event_ids)
+        return Prepared(
+            batch,
+            new,
+            event_rows(fresh.columns, fresh.origin),
+            np.flatnonzero(~counted),
+            self._refusals(records, decoded),
+            len(records),
+        )
+
+    def _batch(self, records: _Records, decoded: Decoded) -> tuple[Batch, NDArray[np.bool_]]:
+        """Return the events that are no repetition, and which of them the store holds."""
+        columns = decoded.columns
+        columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
+        origin = Origin(
+            self._settings.kafka.log_id,
+            Topics.REQUESTS.name,
+            records.partitions[decoded.records],
+            records.offsets[decoded.records],
+            decoded.indexes,
+        )
+        batch = Batch(columns, origin, decoded.event_ids)
+        stored = _by_partition(batch, lambda p, o: self._replay.stored(p, o.offsets, o.indexes))
+        keep = self._no_repetitions(decoded.event_ids, stored)
+        metrics.DUPLICATES.labels(how="event_id").inc(len(stored) - len(keep))
+        metrics.DUPLICATES.labels(how="replay").inc(int(stored[keep].sum()))
+        return batch.take(keep), stored[keep]
+
+    def _no_repetitions(self, ids: Sequence[str], stored: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the places of events that were not taken in before at another place of the log."""
+        every = set(ids)
+        if (
+            len(every) == len(ids)
+            and not stored.any()
+            and self._under_way.isdisjoint(every)
+            and self._stored.none_of(ids)
+        ):
+            return np.arange(len(ids))
+        keep = []
+        here: set[str] = set()
+        for place, (event_id, held) in enumerate(zip(ids, stored.tolist(), strict=True)):
+            again = event_id in here or event_id in self._under_way or event_id in self._stored
+            if held or not again:
+                keep.append(place)
+                here.add(event_id)
+        return np.asarray(keep, np.int64)
+
+    def _refusals(self, records: _Records, decoded: Decoded) -> list[Refusal]:
+        refusals = []
+        for refused in decoded.refused:
+            partition, offset, _ = place = records.place(refused.record, refused.index)
+            if not self._replay.letter_sent(partition, offset):
+                refusals.append(Refusal(refused.reason, refused.detail, refused.payload, place))
+        return refusals
+
+
+def _by_partition(
+    batch: Batch, tell: Callable[[int, Origin], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    parts = [tell(partition, part.origin) for partition, part in batch.by_partition()]
+    return np.concatenate(parts) if parts else np.empty(0, np.bool_)
