@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> App:
         broker_heartbeat_interval=kafka.heartbeat_interval_s,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=4 * 1024 * 1024,  # of one partition; a larger record comes alone
+        consumer_max_fetch_size=1024 * 1024,  # of one partition; a larger record comes alone
         producer_acks=-1,
         producer_max_request_size=16 * 1024 * 1024,
         key_serializer="raw",

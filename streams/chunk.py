@@ -12,10 +12,10 @@ from typing import Any, Final
 
 __all__ = ["Chunk", "cut"]
 
-_CHUNK_BYTES: Final = 2 * 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Values of consecutive records, oldest first, with their offsets.
 
@@ -28,6 +28,10 @@ class Chunk:
     values: Sequence[bytes | None]
     turn: int = 0
 
+    def release(self) -> None:
+        """Drop the values: what is left waits for its acknowledgement, and need not hold memory."""
+        self.values = ()
+
     @property
     def size(self) -> int:
         """Return the bytes of all values."""
@@ -35,7 +39,7 @@ class Chunk:
 
 
 def cut(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield fetched records in parts of about 2 MiB, so that what is in hand stays bounded."""
+    """Yield fetched records in parts of about 1 MiB, so that what is in hand stays bounded."""
     start, size = 0, 0
     for place, record in enumerate(records):
         length = len(record.value or b"")

@@ -149,6 +149,8 @@ class IngestAgent:
         Once a batch is abandoned every later one is, until partitions are assigned anew: what they
         hold counts on what was before it.
         """
+        for event in events:
+            event.value.release()
         try:
             for part in prepared:
                 if self._abandoned:

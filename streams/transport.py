@@ -26,6 +26,7 @@ from streams.chunk import Chunk, cut
 __all__ = ["Transport"]
 
 _FETCH_S = 1.0
+_FETCH_BYTES = 8 * 1024 * 1024
 _PAUSE_S = 0.05
 
 
@@ -36,8 +37,9 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust has no setting for it and asks for 1.5 s; read when the consumer starts.
+        # Faust has no settings for these; they are read when the consumer starts.
         consumer._fetch_max_wait_ms = round(self.app.fetch_wait_s * 1_000)  # noqa: SLF001
+        consumer._fetch_max_bytes = _FETCH_BYTES  # noqa: SLF001
         return consumer
 
     async def on_start(self) -> None:

@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 Body = Callable[[Any], Awaitable[None]]
 
 _HOUR_S: Final = 3_600.0
+_CHUNKS_WAITING: Final = 4
 
 
 def build_app(settings: Settings, clock: Clock = system_clock) -> App:
@@ -165,6 +166,10 @@ def _agent(app: App, topic: Topic, name: str, body: Body) -> None:
         await body(stream)
 
     source = app.topic(topic.name, key_type=bytes, value_type=bytes)
+    if topic.name in app.chunked:
+        # A chunk is a megabyte, so few of them may wait. Faust's app.topic() takes a maxsize, too,
+        # but forgets it.
+        source.maxsize = _CHUNKS_WAITING
     app.agent(source, name=name)(agent)
 
 

@@ -40,10 +40,14 @@ def worker() -> None:
     Example: TOCSIN_KAFKA__BOOTSTRAP=kafka:9092 tocsin worker
     """
     import faust
+    import uvloop
 
+    from streams.memory import return_memory_early
     from streams.worker import build_app
     from tocsin.embedded.data_dir import make_data_dir
 
+    return_memory_early()
+    uvloop.install()  # for aiokafka's thread as well
     with errors_told():
         settings = settings_for_command()
         make_data_dir(settings.data_dir)
