@@ -10,17 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from benchmarks.core.errors import InstallError
 from benchmarks.core.registry import Contender
 
-__all__ = ["InstallError", "interpreter", "variables", "version"]
+__all__ = ["interpreter", "variables", "version"]
 
 _ROOT: Final = Path(__file__).parents[2]
 _HOME: Final = _ROOT / ".bench-venv"
 _INSTALL_S: Final = 600
-
-
-class InstallError(Exception):
-    """A peer cannot be installed; the text is the end of what was printed."""
 
 
 def interpreter(contender: Contender) -> str:

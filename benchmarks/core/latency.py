@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.core.environments import variables
+from benchmarks.core.errors import InexactError
 from benchmarks.core.measured import percentile, slope
 from benchmarks.core.meter import cpu_seconds
 from benchmarks.core.rig import running_broker, running_store, wait_until, worker_child
-from benchmarks.core.tocsin_run import InexactError, last_line
+from benchmarks.core.tocsin_run import last_line
 from benchmarks.core.visibility import row_latencies, window_latencies
 from benchmarks.core.watch import MemoryWatch, Sampler, StoreWatch
 from schemas.settings import StreamSettings
@@ -33,6 +34,7 @@ _WINDOWS_EVERY_S: Final = 0.1
 _MEMORY_EVERY_S: Final = 0.5
 _READY_S: Final = 120.0
 _AFTER_S: Final = 60.0
+_BEHIND_S: Final = 300.0
 _ENDS: Final = "SELECT toUnixTimestamp64Micro(end_time) FROM requests ORDER BY ingested_at"
 
 
@@ -72,7 +74,7 @@ def measure_latency(
             def there() -> bool:
                 return bool(watch.rows) and watch.rows[-1][1] >= sent["sent"]
 
-            wait_until(there, [worker.child], _AFTER_S, f"{sent['sent']} rows")
+            wait_until(there, [worker.child], _BEHIND_S, f"{sent['sent']} rows")
             time.sleep(streams.lateness_s + streams.idle_s)  # for the windows that are counted
         ends_us = [int(row[0]) for row in store.rows(_ENDS)]
     if len(ends_us) != sent["sent"] or sent["dropped"]:
@@ -107,7 +109,7 @@ def _send(bootstrap: str, rate: float, seconds: float) -> dict[str, Any]:
         env=variables(),
         capture_output=True,
         text=True,
-        timeout=seconds * 3 + _AFTER_S,
+        timeout=seconds * 4 + _BEHIND_S,
         check=False,
     )
     if done.returncode:

@@ -9,20 +9,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from benchmarks.core.environments import interpreter, variables
+from benchmarks.core.errors import ScriptError
 from benchmarks.core.measured import Measured
 from benchmarks.core.names import requests_topic
 from benchmarks.core.preload import Backlog
 from benchmarks.core.registry import NAIVE_FAUST, Contender
 from benchmarks.core.rig import Broker
 
-__all__ = ["ScriptError", "result_of", "run_peer"]
+__all__ = ["result_of", "run_peer"]
 
 _TIMEOUT_S: Final = 120.0
 _SLOWEST: Final = 500  # events a second that even naive Faust passes
-
-
-class ScriptError(Exception):
-    """A script failed, took too long, or did not do the work; the text says which."""
 
 
 def run_peer(broker: Broker, contender: Contender, kind: str, backlog: Backlog) -> Measured:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.core.environments import variables
+from benchmarks.core.errors import InexactError
 from benchmarks.core.latency import memory
 from benchmarks.core.rig import KAFKA, running_broker, running_store, wait_until, worker_child
-from benchmarks.core.tocsin_run import InexactError, last_line
+from benchmarks.core.tocsin_run import last_line
 from benchmarks.core.watch import MemoryWatch, Sampler
 from schemas.topic_admin import ensure_topics
 from schemas.topics import TOPICS, Topics
@@ -58,10 +59,10 @@ def measure_soak(broker_kind: str, seconds: float, tell: Callable[[str], None]) 
         with Sampler(memories.look, _EVERY_S):
             load = _load(broker.kafka.bootstrap, group, seconds, broker.pid, limit_mb)
 
-            def there() -> bool:
-                return bool(store.value("SELECT count() FROM requests") >= load["events"])
+        def there() -> bool:
+            return bool(store.value("SELECT count() FROM requests") >= load["events"])
 
-            wait_until(there, [worker.child], _AFTER_S, f"{load['events']} rows")
+        wait_until(there, [worker.child], _AFTER_S, f"{load['events']} rows")
         rows = store.value("SELECT count() FROM requests")
     if rows != load["events"]:
         raise InexactError(f"{rows} rows of {load['events']} events")

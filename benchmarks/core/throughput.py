@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.core.environments import InstallError
+from benchmarks.core.errors import InstallError, ScriptError
 from benchmarks.core.measured import Measured, summary
 from benchmarks.core.names import KINDS
-from benchmarks.core.peer_run import ScriptError, run_peer
+from benchmarks.core.peer_run import run_peer
 from benchmarks.core.preload import Backlog
 from benchmarks.core.registry import TOCSIN, Contender
 from benchmarks.core.rig import Broker

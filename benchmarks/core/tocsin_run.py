@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks.core.errors import InexactError
 from benchmarks.core.measured import Measured
 from benchmarks.core.meter import Moment
 from benchmarks.core.names import own_topics, requests_topic
@@ -25,7 +26,7 @@ from schemas.topics import Topics
 from schemas.window import WindowBatch
 from tocsin.embedded.child import Child
 
-__all__ = ["Flush", "InexactError", "ended_at", "last_line", "run_tocsin"]
+__all__ = ["Flush", "ended_at", "last_line", "run_tocsin"]
 
 _SCRIPT: Final = "benchmarks.core.contenders.tocsin"
 _TIMEOUT_S: Final = 600.0
@@ -38,10 +39,6 @@ _ROWS: Final = """
            (SELECT count() FROM dead_letters)
     FROM requests
 """
-
-
-class InexactError(Exception):
-    """Rows or windows are not what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +199,9 @@ def _reckon(
     events: int,
     used: tuple[float, float],
 ) -> Measured:
-    firsts = [Moment(**line["first"]) for line in lines if line["first"]]
+    if not all(line["first"] for line in lines):
+        raise InexactError("a worker took no records, or not by aiokafka: its start is unknown")
+    firsts = [Moment(**line["first"]) for line in lines]
     flushes = [
         [
             Flush(Moment(flush["at_s"], flush["cpu_s"]), flush["source"], flush["up_to_offset"])

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from benchmarks.core.errors import InexactError
+
 __all__ = ["Seen", "row_latencies", "window_latencies"]
 
 Seen = Sequence[tuple[int, int]]
@@ -22,7 +24,7 @@ def row_latencies(ends_us: Sequence[int], seen: Seen) -> list[float]:
         seen: answers of ``SELECT count()``.
 
     Raises:
-        ValueError: the last answer counts fewer rows.
+        InexactError: the last answer counts fewer rows.
 
     Examples:
         >>> row_latencies([0, 500_000], [(1_000_000, 1), (2_000_000, 2)])
@@ -31,7 +33,7 @@ def row_latencies(ends_us: Sequence[int], seen: Seen) -> list[float]:
     """
     counts = [count for _, count in seen]
     if not counts or counts[-1] < len(ends_us):
-        raise ValueError(f"{len(ends_us)} rows, of which queries saw {counts[-1:] or 0}")
+        raise InexactError(f"{len(ends_us)} rows, of which queries saw {counts[-1:] or 0}")
     return [
         (seen[bisect_left(counts, place)][0] - end_us) / 1e6
         for place, end_us in enumerate(ends_us, 1)
@@ -53,7 +55,7 @@ def window_latencies(
         until_us: windows that end later are left out.
 
     Raises:
-        ValueError: a window never was whole.
+        InexactError: a window never was whole.
 
     Examples:
         >>> window_latencies([1, 9, 11], 10, {0: [(15, 1), (30, 2)]}, 19)
@@ -67,7 +69,9 @@ def window_latencies(
             continue
         times = [at_us for at_us, count in seen.get(start_us, ()) if count >= requests]
         if not times:
-            raise ValueError(f"window {start_us} was never seen with all of its {requests} events")
+            raise InexactError(
+                f"window {start_us} was never seen with all of its {requests} events"
+            )
         whole_us[start_us] = times[0]
     return [
         (whole_us[start_us] - end_us) / 1e6

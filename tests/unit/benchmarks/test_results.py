@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from benchmarks.core.errors import InexactError, ScriptError
 from benchmarks.core.meter import Meter, Moment
-from benchmarks.core.peer_run import ScriptError, result_of
-from benchmarks.core.tocsin_run import Flush, InexactError, ended_at, last_line
+from benchmarks.core.peer_run import result_of
+from benchmarks.core.tocsin_run import Flush, ended_at, last_line
 
 TOTALS = {"requests": 10, "cost_nano_usd": 1_000_000_000}
 

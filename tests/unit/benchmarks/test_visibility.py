@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.core.errors import InexactError
 from benchmarks.core.visibility import row_latencies, window_latencies
 
 
@@ -13,9 +14,9 @@ def test_a_row_is_seen_with_the_first_answer_that_counts_it() -> None:
 
 
 def test_rows_that_nobody_saw_are_no_result() -> None:
-    with pytest.raises(ValueError, match="2 rows"):
+    with pytest.raises(InexactError, match="2 rows"):
         row_latencies([1, 2], [(5, 1)])
-    with pytest.raises(ValueError, match="1 rows"):
+    with pytest.raises(InexactError, match="1 rows"):
         row_latencies([1], [])
 
 
@@ -33,5 +34,5 @@ def test_windows_that_end_late_are_left_out() -> None:
 
 @pytest.mark.parametrize("seen", [{}, {0: [(12, 1)]}])
 def test_a_window_that_never_was_whole_is_no_result(seen: dict[int, list[tuple[int, int]]]) -> None:
-    with pytest.raises(ValueError, match="window 0"):
+    with pytest.raises(InexactError, match="window 0"):
         window_latencies([1, 2], 10, seen, 100)
