@@ -17,7 +17,13 @@ from benchmarks.core.environments import variables
 from benchmarks.core.errors import InexactError
 from benchmarks.core.measured import percentile, slope
 from benchmarks.core.meter import cpu_seconds
-from benchmarks.core.rig import running_broker, running_store, wait_until, worker_child
+from benchmarks.core.rig import (
+    running_broker,
+    running_store,
+    wait_for_rows,
+    wait_until,
+    worker_child,
+)
 from benchmarks.core.tocsin_run import last_line
 from benchmarks.core.visibility import row_latencies, window_latencies
 from benchmarks.core.watch import MemoryWatch, Sampler, StoreWatch
@@ -44,7 +50,7 @@ def measure_latency(
     """Return latencies at a rate, in seconds, and the worker's memory, all for JSON.
 
     Raises:
-        InexactError: events are missing, or the sender lost some.
+        InexactError: events are missing, doubled, or in no window; or the sender failed.
         PartFailedError, TimeoutError: a part ended or was not ready.
     """
     streams = StreamSettings()
@@ -59,46 +65,55 @@ def measure_latency(
         wait_until(worker.ready, [worker.child], _READY_S, "worker ready")
         pid = worker.child.pid
         assert pid is not None
-        watch, memories = StoreWatch(store), MemoryWatch(pid)
-        other = StoreWatch(store)
+        rows, windows, memories = StoreWatch(store), StoreWatch(store), MemoryWatch(pid)
+        exit_.callback(rows.close)
+        exit_.callback(windows.close)
         tell(f"latency: {rate:,.0f} events/s for {seconds:g} s, after {WARM_UP_S:g} s of warm-up")
         with (
-            Sampler(watch.look_at_rows, _ROWS_EVERY_S),
-            Sampler(other.look_at_windows, _WINDOWS_EVERY_S),
+            Sampler(rows.look_at_rows, _ROWS_EVERY_S),
+            Sampler(windows.look_at_windows, _WINDOWS_EVERY_S),
             Sampler(memories.look, _MEMORY_EVERY_S),
         ):
-            cpu_s, began = cpu_seconds(pid), time.monotonic()
+            cpu_s = cpu_seconds(pid)
             sent = _send(broker.kafka.bootstrap, rate, seconds + WARM_UP_S)
-            share = (cpu_seconds(pid) - cpu_s) / (time.monotonic() - began)
-
-            def there() -> bool:
-                return bool(watch.rows) and watch.rows[-1][1] >= sent["sent"]
-
-            wait_until(there, [worker.child], _BEHIND_S, f"{sent['sent']} rows")
-            time.sleep(streams.lateness_s + streams.idle_s)  # for the windows that are counted
-        ends_us = [int(row[0]) for row in store.rows(_ENDS)]
-    if len(ends_us) != sent["sent"] or sent["dropped"]:
-        raise InexactError(f"{len(ends_us)} rows of {sent}")
-    from_us = sent["start_us"] + round(WARM_UP_S * 1e6)
-    until_us = sent["end_us"] - streams.lateness_us
-    row_s = row_latencies(ends_us, watch.rows)
+            cpu_s = cpu_seconds(pid) - cpu_s
+            wait_for_rows(store, [worker.child], sent["sent"], _ROWS_EVERY_S)
+            ends_us = [int(row[0]) for row in store.rows(_ENDS)]
+            if len(ends_us) != sent["sent"]:
+                raise InexactError(f"{len(ends_us)} rows of {sent['sent']} events sent")
+            from_us = sent["start_us"] + round(WARM_UP_S * 1e6)
+            until_us = sent["end_us"] - streams.lateness_us
+            size_us = streams.window_us
+            in_windows = [end_us for end_us in ends_us if end_us // size_us * size_us >= from_us]
+            of_windows = _once_whole(in_windows, size_us, windows, until_us)
+    row_s = row_latencies(ends_us, rows.rows)
     of_rows = [s for s, end_us in zip(row_s, ends_us, strict=True) if end_us >= from_us]
-    size_us = streams.window_us
-    in_windows = [end_us for end_us in ends_us if end_us // size_us * size_us >= from_us]
-    of_windows = window_latencies(in_windows, size_us, other.windows, until_us)
-    whole = {
-        end_us // size_us for end_us in in_windows if (end_us // size_us + 1) * size_us <= until_us
-    }
+    starts_us = {end_us // size_us * size_us for end_us in in_windows}
     return {
         "events_per_s": rate,
         "events": len(of_rows),
         "row_visible_s": _percentiles(of_rows),
         "window_visible_s": _percentiles(of_windows),
-        "windows": len(whole),
+        "windows": sum(start_us + size_us <= until_us for start_us in starts_us),
         "sender_late_p99_s": sent["late_p99_s"],
-        "worker_cpus": share,
+        "sender_dropped": sent["dropped"],
+        "worker_cpus": cpu_s / ((sent["end_us"] - sent["start_us"]) / 1e6),
         "worker_rss_mb": memory(memories.points),
     }
+
+
+def _once_whole(
+    ends_us: list[int], size_us: int, windows: StoreWatch, until_us: int
+) -> list[float]:
+    """Return the windows' latencies as soon as all of them were seen whole."""
+    deadline = time.monotonic() + _AFTER_S
+    while True:
+        try:
+            return window_latencies(ends_us, size_us, windows.windows, until_us)
+        except InexactError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_MEMORY_EVERY_S)
 
 
 def _send(bootstrap: str, rate: float, seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from benchmarks.core.rig import BROKERS
 
 __all__ = ["Options", "parse"]
 
+_LEAST_S: Final = 25
 _EXAMPLE: Final = """\
 example:
   python -m benchmarks.core --events 50000 --rounds 1 --contenders tocsin,ceiling --skip-latency
@@ -104,6 +105,9 @@ def _paces(text: str) -> tuple[tuple[float, float], ...]:
         paces = [(float(rate), float(s)) for rate, s in (one.split(":") for one in text.split(","))]
     except ValueError:
         paces = []
-    if not paces or any(rate <= 0 or seconds <= 0 for rate, seconds in paces):
-        raise argparse.ArgumentTypeError(f"{text}: expected RATE:SECONDS, such as 1000:60")
+    if not paces or any(rate <= 0 or seconds < _LEAST_S for rate, seconds in paces):
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected RATE:SECONDS, such as 1000:60, with {_LEAST_S} s or more: "
+            "a whole window has to close"
+        )
     return tuple(paces)

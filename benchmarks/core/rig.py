@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 from clickhouse_connect.driver.client import Client
 
+from benchmarks.core.errors import InexactError
 from benchmarks.core.meter import cpu_seconds
 from schemas.clickhouse.migrate import migrate, store_client
 from schemas.settings import ClickHouseSettings, KafkaSettings
@@ -30,6 +31,7 @@ __all__ = [
     "Worker",
     "running_broker",
     "running_store",
+    "wait_for_rows",
     "wait_until",
     "worker_child",
 ]
@@ -39,6 +41,7 @@ KAFKA: Final = "kafka"
 BROKERS: Final = (TANSU, KAFKA)
 
 _START_S: Final = 60.0
+_STALL_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +217,27 @@ def wait_until(
             tails = "; ".join(child.tail() for child in children)
             raise TimeoutError(f"{what}: not within {timeout_s:g} s; {tails}")
         time.sleep(0.1)
+
+
+def wait_for_rows(store: StoreRig, children: Sequence[Child], events: int, look_s: float) -> None:
+    """Wait until the store holds a row for each event, for as long as there are more each time.
+
+    Raises:
+        InexactError: for two minutes none came; with what went to the dead letters.
+        PartFailedError: a child has ended.
+    """
+    rows, since = -1, time.monotonic()
+    while rows < events:
+        for child in children:
+            child.check()
+        found = int(store.value("SELECT count() FROM requests"))
+        if found > rows:
+            rows, since = found, time.monotonic()
+        elif time.monotonic() - since > _STALL_S:
+            letters = store.rows("SELECT reason, any(detail), count() FROM dead_letters GROUP BY 1")
+            tails = "; ".join(child.tail()[-600:] for child in children)
+            raise InexactError(
+                f"{rows} rows of {events}, and no more for {_STALL_S:g} s; "
+                f"dead letters: {letters}; {tails}"
+            )
+        time.sleep(look_s)

@@ -16,7 +16,14 @@ from typing import Any, Final
 from benchmarks.core.environments import variables
 from benchmarks.core.errors import InexactError
 from benchmarks.core.latency import memory
-from benchmarks.core.rig import KAFKA, running_broker, running_store, wait_until, worker_child
+from benchmarks.core.rig import (
+    KAFKA,
+    running_broker,
+    running_store,
+    wait_for_rows,
+    wait_until,
+    worker_child,
+)
 from benchmarks.core.tocsin_run import last_line
 from benchmarks.core.watch import MemoryWatch, Sampler
 from schemas.topic_admin import ensure_topics
@@ -58,11 +65,7 @@ def measure_soak(broker_kind: str, seconds: float, tell: Callable[[str], None]) 
         limit_mb = 1e9 if broker_kind == KAFKA else _BROKER_MB
         with Sampler(memories.look, _EVERY_S):
             load = _load(broker.kafka.bootstrap, group, seconds, broker.pid, limit_mb)
-
-        def there() -> bool:
-            return bool(store.value("SELECT count() FROM requests") >= load["events"])
-
-        wait_until(there, [worker.child], _AFTER_S, f"{load['events']} rows")
+        wait_for_rows(store, [worker.child], load["events"], _EVERY_S)
         rows = store.value("SELECT count() FROM requests")
     if rows != load["events"]:
         raise InexactError(f"{rows} rows of {load['events']} events")

@@ -20,7 +20,7 @@ from benchmarks.core.workload import BATCH_EVENTS
 from schemas.topics import Topics
 
 TEMPLATES = 64
-BACKLOG_RECORDS = 1_200
+BACKLOG_RECORDS = 800
 LOOK_S = 0.25
 IN_FLIGHT = 8
 

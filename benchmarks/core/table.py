@@ -93,13 +93,14 @@ def _latency(every: Sequence[Mapping[str, Any]]) -> str:
             *(f"{figures['row_visible_s'][name]:.2f}" for name in ("p50", "p99", "max")),
             *(f"{figures['window_visible_s'][name]:.2f}" for name in ("p50", "p99", "max")),
             f"{figures['sender_late_p99_s'] * 1e3:.0f}",
+            f"{figures['sender_dropped']:,}",
             f"{figures['worker_cpus']:.2f}",
             f"{figures['worker_rss_mb']['max']:.0f}",
         ]
         for figures in every
     ]
     head = ["events/s", "row P50", "P99", "max", "window P50", "P99", "max"]
-    head += ["sender late P99, ms", "worker's CPUs", "peak MB"]
+    head += ["sender late P99, ms", "it dropped", "worker's CPUs", "peak MB"]
     title = "### From a request's end to its row, and to its closed window, in seconds"
     return f"{title}\n\n{grid(head, rows)}"
 

@@ -18,18 +18,24 @@ from benchmarks.core.measured import Measured
 from benchmarks.core.meter import Moment
 from benchmarks.core.names import own_topics, requests_topic
 from benchmarks.core.preload import PARTITIONS, Backlog
-from benchmarks.core.rig import Broker, StoreRig, running_store, wait_until, worker_child
+from benchmarks.core.rig import (
+    Broker,
+    StoreRig,
+    running_store,
+    wait_for_rows,
+    wait_until,
+    worker_child,
+)
 from benchmarks.core.work import add_partials, no_totals
 from schemas.settings import KafkaSettings
 from schemas.topic_admin import ensure_topics
 from schemas.topics import Topics
 from schemas.window import WindowBatch
-from tocsin.embedded.child import Child
 
 __all__ = ["Flush", "ended_at", "last_line", "run_tocsin"]
 
 _SCRIPT: Final = "benchmarks.core.contenders.tocsin"
-_TIMEOUT_S: Final = 600.0
+_LOOK_S: Final = 0.2
 _WINDOWS_S: Final = 60.0
 _SHARE_S: Final = 60.0
 _STOP_S: Final = 60.0
@@ -108,7 +114,7 @@ def run_tocsin(
             if gated:
                 wait_until(lambda: _shared_out(path, workers), children, _SHARE_S, "partitions")
                 gate.touch()
-            _wait_for_rows(store, children, backlog.events)
+            wait_for_rows(store, children, backlog.events, _LOOK_S)
             ends = {f"{requests_topic(kind)}-{p}": end for p, end in backlog.ends[kind].items()}
             totals = asyncio.run(_windows(broker.kafka, f"{run}.{Topics.WINDOWS.name}", ends))
             used = (store.cpu_s - before[0], broker.cpu_s - before[1])
@@ -124,17 +130,6 @@ def _shared_out(path: Path, workers: int) -> bool:
     """Tell whether every worker has some of the partitions, and all have all of them."""
     shares = [int(file.read_text() or 0) for file in path.glob("gate.*")]
     return len(shares) == workers and min(shares) > 0 and sum(shares) == PARTITIONS
-
-
-def _wait_for_rows(store: StoreRig, children: Sequence[Child], events: int) -> None:
-    def there() -> bool:
-        return bool(store.value("SELECT count() FROM requests") >= events)
-
-    try:
-        wait_until(there, children, _TIMEOUT_S, f"{events} rows")
-    except TimeoutError as error:
-        letters = store.rows("SELECT reason, any(detail), count() FROM dead_letters GROUP BY 1")
-        raise InexactError(f"{error}; dead letters: {letters}") from None
 
 
 async def _windows(kafka: KafkaSettings, topic: str, ends: Mapping[str, int]) -> dict[str, int]:

@@ -22,7 +22,7 @@ _WINDOWS: Final = """
 
 
 class Sampler:
-    """Calls a function again and again, in a thread of its own; a context manager.
+    """Calls a function again and again, and once at the end, in a thread; a context manager.
 
     Raises at the end what the function raised.
     """
@@ -49,6 +49,7 @@ class Sampler:
             self._look()
             while not self._over.wait(self._every_s):
                 self._look()
+            self._look()
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits for this one
             self._failed = error
 
@@ -75,6 +76,10 @@ class StoreWatch:
             seen = self.windows.setdefault(int(start_us), [])
             if not seen or requests > seen[-1][1]:
                 seen.append((now_us, int(requests)))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
 
 
 class MemoryWatch:

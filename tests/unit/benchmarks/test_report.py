@@ -59,6 +59,7 @@ def report(throughput: Throughput) -> dict[str, Any]:
                 "row_visible_s": percentiles,
                 "window_visible_s": {**percentiles, "p99": 13.5},
                 "sender_late_p99_s": 0.002,
+                "sender_dropped": 12,
                 "worker_cpus": 0.25,
                 "worker_rss_mb": {"first": 150, "last": 160, "max": 170, "slope_mb_per_min": 0.1},
             }
@@ -133,9 +134,9 @@ def test_own_topics_are_all_but_the_requests() -> None:
 
 
 def test_options() -> None:
-    options = parse(["--contenders", "faust,tocsin,faust", "--latency", "50:2.5", "--events", "9"])
+    options = parse(["--contenders", "faust,tocsin,faust", "--latency", "50:30.5", "--events", "9"])
     assert [contender.name for contender in options.contenders] == ["faust", "tocsin"]
-    assert options.latency == ((50.0, 2.5),)
+    assert options.latency == ((50.0, 30.5),)
     assert (options.events, options.rounds, options.throughput, options.scale) == (
         9,
         3,
@@ -150,7 +151,8 @@ def test_options() -> None:
     [
         (["--contenders", "spark"], "no such contender: spark"),
         (["--latency", "fast"], "expected RATE:SECONDS"),
-        (["--latency", "0:5"], "expected RATE:SECONDS"),
+        (["--latency", "0:60"], "expected RATE:SECONDS"),
+        (["--latency", "1000:10"], "25 s or more"),
         (["--events", "0"], "expected 1 or more"),
     ],
 )
