@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format test-browser test-demo test-kafka test-vllm lock clean
+.PHONY: help demo up test lint format test-browser test-demo test-kafka test-vllm bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ test-kafka: $(VENV)/.dev ## against real Apache Kafka (Java 17 and Maven)
 test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; builds .vllm-venv)
 	$(BIN)/python -m pytest -m vllm -s tests/vllm
 
+bench: $(VENV)/.dev ## Tocsin's core beside its peers (half an hour; BENCH="--help" for options)
+	$(BIN)/python -m benchmarks.core --scale $(BENCH)
+
 lock: ## pin what pyproject.toml allows (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock
@@ -49,7 +52,7 @@ lock: ## pin what pyproject.toml allows (needs uv)
 		--no-emit-index-url --no-annotate --no-header -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what was built; data in .tocsin stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

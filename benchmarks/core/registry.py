@@ -1,0 +1,71 @@
+"""The contenders: what each is, which records it takes, and what it needs installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.core.names import KINDS, SINGLE
+
+__all__ = ["CEILING", "CONTENDERS", "NAIVE_FAUST", "TOCSIN", "Contender"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to do the work.
+
+    Attributes:
+        name: on the command line and in results.
+        title: what it is, for readers.
+        kinds: of records that it takes.
+        script: the module that runs it, within ``benchmarks.core.contenders``.
+        package: what pip installs for it, in an environment of its own; "" for none.
+        distribution: whose version is told.
+    """
+
+    name: str
+    title: str
+    script: str
+    distribution: str
+    kinds: tuple[str, ...] = KINDS
+    package: str = ""
+
+
+TOCSIN: Final = Contender("tocsin", "Tocsin: rows in ClickHouse and windows", "tocsin", "tocsin")
+CEILING: Final = Contender("ceiling", "plain aiokafka, no store (ceiling)", "ceiling", "aiokafka")
+NAIVE_FAUST: Final = Contender(
+    "faust",
+    "naive Faust: Record classes, Table writes",
+    "naive_faust",
+    "faust-streaming",
+    (SINGLE,),
+)
+CONTENDERS: Final[dict[str, Contender]] = {
+    contender.name: contender
+    for contender in (
+        TOCSIN,
+        CEILING,
+        NAIVE_FAUST,
+        Contender(
+            "quixstreams",
+            "Quix Streams, sink in batches",
+            "quix",
+            "quixstreams",
+            package="quixstreams>=3.28,<4",
+        ),
+        Contender(
+            "bytewax",
+            "Bytewax, batches of its Kafka source",
+            "bytewax",
+            "bytewax",
+            package="bytewax[kafka]>=0.21,<0.22",
+        ),
+        Contender(
+            "arroyo",
+            "Sentry's Arroyo, batch step",
+            "arroyo",
+            "sentry-arroyo",
+            package="sentry-arroyo>=2.48,<3",
+        ),
+    )
+}
