@@ -45,7 +45,7 @@ class _Found:
 async def partials_of(
     bootstrap: str, windows: Collection[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], list[Partial]]:
-    """Return the partials of windows, keyed by (start, provider, model, version, route, feature)."""
+    """Return partials by (window start, provider, model, version, route, feature)."""
     found: dict[tuple[Any, ...], _Found] = {key: _Found() for key in windows}
     for record, (_, value) in enumerate(await read_all(bootstrap, "llm.windows")):
         batch = json.loads(value or b"{}")

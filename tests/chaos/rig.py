@@ -47,7 +47,8 @@ class RigOptions:
     Attributes:
         time_scale: divides windows, lateness and the time in which windows can be corrected.
         store_path: the store's directory, when it is not one of the run's.
-        store_port: what the workers believe to be the store, such as a proxy; 0 is the store.
+        store_port: the store's port; 0 takes a free one.
+        store_seen_at: where the workers believe it to be, such as a proxy's port; 0 is its own.
         environment: further variables of the workers.
     """
 
@@ -57,6 +58,7 @@ class RigOptions:
     time_scale: float = 2.0
     store_path: Path | None = None
     store_port: int = 0
+    store_seen_at: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,7 +93,9 @@ class Rig:
         self.broker = broker
         self.session_s = _SESSION_S[options.broker]
         self.window_us = round(_WINDOW_S / options.time_scale * 1e6)
-        self.store_settings = ClickHouseSettings(host=LOOPBACK, port=free_port())
+        self.store_settings = ClickHouseSettings(
+            host=LOOPBACK, port=options.store_port or free_port()
+        )
         self.store = self._store_child()
         self.workers: list[Child] = []
         self.unexpected_ends: list[str] = []
@@ -171,7 +175,7 @@ class Rig:
             "TOCSIN_KAFKA__HEARTBEAT_INTERVAL_S": str(self.session_s / 4),
             "TOCSIN_KAFKA__FETCH_WAIT_S": "0.1",
             "TOCSIN_CLICKHOUSE__HOST": LOOPBACK,
-            "TOCSIN_CLICKHOUSE__PORT": str(self.options.store_port or self.store_settings.port),
+            "TOCSIN_CLICKHOUSE__PORT": str(self.options.store_seen_at or self.store_settings.port),
             "TOCSIN_STREAMS__METRICS_PORT": str(port),
             **self.options.environment,
         }
