@@ -43,7 +43,7 @@ def main() -> int:
     add("--time-scale", type=float, default=default.time_scale, help="windows of 10 s / this")
     add("--duplicates", type=float, default=default.duplicates, help="share of records sent twice")
     add("--scattered", action="store_true", help="second copies go to any partition")
-    add("--wait-s", type=float, default=default.wait_s, help="how long all may take to be in")
+    add("--wait-s", type=float, default=default.wait_s, help="patience while nothing more comes in")
     add("--keep", action="store_true", help="keep the logs of a good run, too")
     chosen = vars(parser.parse_args())
     keep = chosen.pop("keep")

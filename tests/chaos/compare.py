@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -122,13 +123,13 @@ def compare_rows(ledger: Ledger, rows: StoredRows) -> list[Difference]:
     add("rows that nobody sent", strangers, rows.place)
     known = np.flatnonzero(numbers >= 0)
     events = ledger.events[numbers[known]]
-    series = np.array([" ".join(names) for names in ledger.series] or [""])
+    series = _texts(" ".join(names) for names in ledger.series)
     wanted: dict[str, NDArray[Any]] = {
         name: events[name] for name in ("end_us", "e2e_s", "outcome", "input", "cached", "output")
     }
     wanted["cost"] = np.maximum(events["cost"], -1)
     wanted["series"] = series[events["series"]]
-    wanted["user"] = np.array(ledger.users or [""])[events["user"]]
+    wanted["user"] = _texts(ledger.users)[events["user"]]
     for name, sent in wanted.items():
         stored = rows.values[name][known]
 
@@ -175,8 +176,8 @@ def read_rows(client: Client, ledger: Ledger) -> StoredRows:
     with client.query_column_block_stream(_ROWS) as blocks:
         for block in blocks:
             ids = np.frombuffer(b"".join(block[0]), ">u8").reshape(-1, 2).astype(np.uint64)
-            series = np.array([" ".join(names) for names in zip(*block[3:8], strict=True)], object)
-            user = np.array(list(block[8]), object)
+            series = _texts(" ".join(names) for names in zip(*block[3:8], strict=True))
+            user = _texts(block[8])
             numbers = [np.array(list(column)) for column in (block[1], block[2], *block[9:14])]
             places = np.array([list(column) for column in block[14:]], np.int64).T
             parts.append([ids[:, 0], ids[:, 1], series, user, *numbers, places])
@@ -198,6 +199,11 @@ def read_rows(client: Client, ledger: Ledger) -> StoredRows:
         "user": user,
     }
     return StoredRows(high, low, values, places)
+
+
+def _texts(texts: Iterable[str]) -> NDArray[Any]:
+    """Return texts as an array that holds each different one once."""
+    return np.array([sys.intern(text) for text in texts], object)
 
 
 def stored_windows(client: Client) -> dict[tuple[Any, ...], tuple[Any, ...]]:

@@ -23,6 +23,7 @@ __all__ = ["Load", "Options", "Result", "difference_in", "run", "wait_until_in"]
 
 _POLL_S: Final = 0.1
 _LOOK_S: Final = 1.0
+_TELL_S: Final = 5.0
 _TOLD: Final = 200
 _ROWS: Final = "SELECT count() FROM requests"
 _COUNTED: Final = "SELECT sum(requests) FROM windows FINAL"
@@ -45,7 +46,7 @@ class Options:
     time_scale: float = 2.0
     duplicates: float = 0.01
     scattered: bool = False
-    wait_s: float = 180.0
+    wait_s: float = 60.0
 
     @property
     def load_s(self) -> float:
@@ -250,20 +251,26 @@ def run(options: Options, path: Path, say: Say) -> Result:
     return result
 
 
-def wait_until_in(rig: Rig, total: int, timeout_s: float, say: Say = lambda _: None) -> bool:
-    """Wait until rows and windows hold all events, and a moment more for what comes twice."""
-    deadline = time.monotonic() + timeout_s
-    told = 0.0
+def wait_until_in(rig: Rig, total: int, patience_s: float, say: Say = lambda _: None) -> bool:
+    """Wait until rows and windows hold all events, and a moment more for what comes twice.
+
+    Returns:
+        False when nothing more came in for ``patience_s``.
+    """
+    before, since, told = (0, 0), time.monotonic(), 0.0
     while True:
         rig.restart_ended()
-        rows, counted = _held(rig)
+        rows, counted = held = _held(rig)
         if rows >= total and counted >= total:
             break
-        if time.monotonic() > deadline:
-            say(f"not in after {timeout_s:g} s: {rows} rows, {counted} in windows, of {total}")
+        now = time.monotonic()
+        if held != before:
+            before, since = held, now
+        if now - since > patience_s:
+            say(f"nothing for {patience_s:g} s: {rows} rows, {counted} in windows, of {total}")
             return False
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        if now - told > _TELL_S:
+            told = now
             say(f"{rows} rows, {counted} in windows, of {total}")
         time.sleep(0.5)
     time.sleep(2 * rig.window_us / 1e6)
@@ -308,7 +315,7 @@ def _strike_during(rig: Rig, load: Load, blows: _Blows, say: Say) -> None:
             for number, worker in enumerate(rig.workers):
                 if worker.pid is not None and number not in blows._down:
                     rig.scrape(number)
-        if now_s - told > 5:
+        if now_s - told > _TELL_S:
             told = now_s
             say(f"{now_s:5.1f} s: {load.progress[1]} events sent")
         time.sleep(_POLL_S)

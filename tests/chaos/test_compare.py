@@ -168,20 +168,14 @@ def test_a_wrong_window_is_found_with_its_events(
     name = column if column != "cost_nano_usd" else "cost_usd"
     condition = " AND ".join(f"{field} = {{{field}:String}}" for field in KEYS[1:])
     parameters = {**dict(zip(KEYS, key, strict=True))}
-    change = (
-        f"""
-        ALTER TABLE windows UPDATE {name} = {name} + 1
-        WHERE toUnixTimestamp64Micro(window_start) = {{window_start:Int64}} AND {condition}
-        SETTINGS mutations_sync = 1
-        """
-        if column != "requests"
-        # The version of ReplacingMergeTree: a row of its own.
-        else f"""
-        INSERT INTO windows (window_start, window_end, {", ".join(KEYS[1:])}, requests)
-        SELECT window_start, window_end, {", ".join(KEYS[1:])}, requests + 1 FROM windows
-        WHERE toUnixTimestamp64Micro(window_start) = {{window_start:Int64}} AND {condition}
-        """
-    )
+    of_it = f"toUnixTimestamp64Micro(window_start) = {{window_start:Int64}} AND {condition}"
+    if column == "requests":  # the version of ReplacingMergeTree: a row of its own
+        keys = ", ".join(("window_start", "window_end", *KEYS[1:]))
+        change = f"INSERT INTO windows ({keys}, requests) "
+        change += f"SELECT {keys}, requests + 1 FROM windows WHERE {of_it}"  # noqa: S608
+    else:
+        change = f"ALTER TABLE windows UPDATE {name} = {name} + 1 WHERE {of_it}"
+        change += " SETTINGS mutations_sync = 1"
     filled.command(change, parameters)
     differences = found(filled, ledger)
     assert differences.keys() == {"wrong window sums"}

@@ -48,12 +48,12 @@ class Scene:
         for load in self._loads:
             until(lambda load=load: not load.running(), 120)  # type: ignore[misc]
 
-    def check(self, letters: int = 0, timeout_s: float = 120) -> None:
+    def check(self, letters: int = 0, patience_s: float = 40) -> None:
         """Wait until all is in, then hold every row, window and rollup to what was sent."""
         self.until_sent()
         ledger = Ledger.load([load.out for load in self._loads], SERIES, USERS)
         assert len(ledger) == self._events
-        in_time = wait_until_in(self.rig, len(ledger), timeout_s, print)
+        in_time = wait_until_in(self.rig, len(ledger), patience_s, print)
         differences = difference_in(self.rig, ledger, print, letters)
         assert not differences, "\n".join(map(str, differences))
         assert in_time

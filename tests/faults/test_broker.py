@@ -27,5 +27,5 @@ def test_a_broker_that_is_gone_and_comes_back(start: Start, outage_s: float) -> 
         time.sleep(outage_s)
         rig.broker.process.start()
     rig.broker.wait()
-    scene.check(timeout_s=180)
+    scene.check()
     assert [worker.pid for worker in rig.workers] == pids
