@@ -6,7 +6,6 @@ The workers are those of every installation: they are told addresses, no more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -132,14 +131,12 @@ class Rig:
         self.wait_for_workers()
 
     def stop(self) -> None:
-        """End everything that runs, workers first."""
+        """End everything that runs, stalled or not: nothing of it is kept."""
         for worker in self.workers:
-            with contextlib.suppress(ProcessLookupError):
-                _signal(worker, signal.SIGCONT)
-            worker.stop(5)
+            worker.kill()
         if self._client is not None:
             self._client.close()
-        self.store.stop()
+        self.store.kill()
 
     def start_store(self) -> None:
         """Start the store; ``wait_for_store`` tells when it answers."""
@@ -160,6 +157,14 @@ class Rig:
     def kill_store(self) -> None:
         """End the store as a crash would."""
         self.store.kill()
+
+    def freeze_store(self) -> None:
+        """Stop the store without ending it: connections stand, nothing answers."""
+        _signal(self.store, signal.SIGSTOP)
+
+    def thaw_store(self) -> None:
+        """Let a frozen store go on, with what it had been told."""
+        _signal(self.store, signal.SIGCONT)
 
     def add_worker(self) -> int:
         """Add one more worker, not started yet; return its number."""

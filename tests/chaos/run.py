@@ -43,7 +43,7 @@ class Options:
     partitions: int = 4
     seed: int = 1
     seconds: float = 0.0
-    time_scale: float = 2.0
+    time_scale: float = 1.0
     duplicates: float = 0.01
     scattered: bool = False
     wait_s: float = 60.0

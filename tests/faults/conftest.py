@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +17,11 @@ from tests.faults.scene import Scene, running_scene
 from tests.support.kafka import missing_tools
 
 Start = Callable[..., Scene]
+
+_TIME_SCALE: Final[Mapping[BrokerKind, float]] = {"embedded": 5.0, "kafka": 2.5}
+"""Windows as short as rebalances allow, which find their windows open for corrections then."""
+
+_PASSED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +43,32 @@ def outage_s() -> float:
 
 
 @pytest.fixture
-def start(tmp_path: Path, broker_kind: BrokerKind) -> Iterator[Start]:
-    """Give what starts a scene, with the options of a rig; it ends with the test."""
+def start(broker_kind: BrokerKind, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Give what starts a scene, with the options of a rig; it ends with the test.
+
+    The logs of a test that failed are kept, and it says where.
+    """
+    path = Path(tempfile.mkdtemp(prefix="tocsin-faults-"))
     with ExitStack() as stack:
 
         def begin(**options: Any) -> Scene:
-            chosen = RigOptions(broker=broker_kind, **options)
-            return stack.enter_context(running_scene(tmp_path, chosen))
+            scale = {"time_scale": _TIME_SCALE[broker_kind]}
+            chosen = RigOptions(broker=broker_kind, **{**scale, **options})
+            return stack.enter_context(running_scene(path, chosen))
 
         yield begin
+    if request.node.stash.get(_PASSED, False):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        print(f"logs are in {path}")  # noqa: T201
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether a test passed, for those who clean up after it."""
+    report = yield
+    if report.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report

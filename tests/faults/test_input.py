@@ -30,7 +30,7 @@ POISON: Final[dict[str, tuple[bytes | None, Reason]]] = {
 
 def test_poison_among_good_records_costs_them_nothing(start: Start) -> None:
     scene = start(workers=2)
-    scene.load(6_000, 10)
+    scene.load(5_000, 8)
     scene.until_rows(500)
     places = asyncio.run(_poison(scene.rig.broker.bootstrap))
     scene.check(letters=len(places))
@@ -40,7 +40,7 @@ def test_poison_among_good_records_costs_them_nothing(start: Start) -> None:
 
 def test_events_sent_twice_and_out_of_order_count_once(start: Start) -> None:
     scene = start(workers=2)
-    scene.load(9_000, 15, duplicates=0.3, reordered=0.5)
+    scene.load(6_000, 10, duplicates=0.3, reordered=0.5)
     scene.until_rows(500)
     scene.rig.kill_worker(1)
     scene.until_rows(scene.row_count + 300)
@@ -53,7 +53,7 @@ async def _poison(bootstrap: str) -> dict[tuple[int, int], str]:
     async with producer(bootstrap) as sender:
         for value, reason in POISON.values():
             for partition in range(4):
-                place = await sender.send_and_wait(REQUESTS, value, partition=partition)
+                place = await sender.send_and_wait(REQUESTS, value, key=b"key", partition=partition)
                 places[place.partition, place.offset] = reason.value
     return places
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -50,10 +48,12 @@ def test_workers_wait_for_a_store_that_is_gone_without_filling_memory(
 def test_a_store_that_freezes_for_longer_than_an_insert_may_take(start: Start) -> None:
     """What it had been told before it froze, it does when it goes on; the retry comes as well."""
     scene = start(workers=2, environment=IMPATIENT)
-    scene.load(9_000, 18)
+    scene.load(6_000, 12)
     for _ in range(2):
         scene.until_rows(scene.row_count + 500)
-        _freeze(scene, 5)
+        scene.rig.freeze_store()
+        time.sleep(5)
+        scene.rig.thaw_store()
     assert _failures(scene) >= 1
     scene.check()
 
@@ -61,26 +61,25 @@ def test_a_store_that_freezes_for_longer_than_an_insert_may_take(start: Start) -
 def test_a_dead_workers_insert_that_the_store_does_later(start: Start) -> None:
     """Its partitions' new owner must not take the store's answer from before that insert."""
     scene = start(workers=2)
-    scene.load(9_000, 18)
+    rig = scene.rig
+    scene.load(6_000, 10)
     scene.until_rows(500)
-    pid = scene.rig.store.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    rig.freeze_store()
     time.sleep(1)  # both have an insert under way
-    scene.rig.kill_worker(1)
-    time.sleep(2 * scene.rig.session_s)
-    os.kill(pid, signal.SIGCONT)
+    rig.kill_worker(1)
+    time.sleep(2 * rig.session_s)
+    rig.thaw_store()
     scene.until_rows(scene.row_count + 300)
-    scene.rig.start_worker(1)
+    rig.start_worker(1)
     scene.check()
 
 
 def test_a_store_killed_amid_an_insert_that_nobody_can_repeat(start: Start) -> None:
     """Some of the tables behind ``requests`` have the batch, some have not; its worker is gone."""
-    scene = start(workers=2, time_scale=1.0)
+    scene = start(workers=2, time_scale=2)
     rig = scene.rig
-    scene.load(60_000, 40, batch=10)
-    for _ in range(6):
+    scene.load(40_000, 25, batch=10)
+    for _ in range(4):
         scene.until_rows(scene.row_count + 1_000)
         rig.kill_store()
         for number in range(2):
@@ -96,7 +95,7 @@ def test_inserts_that_succeeded_without_our_hearing_of_it(start: Start) -> None:
     port, seen_at = free_port(), free_port()
     with running_proxy(seen_at, port) as proxy:
         scene = start(workers=2, store_port=port, store_seen_at=seen_at, environment=IMPATIENT)
-        scene.load(9_000, 18)
+        scene.load(6_000, 12)
         for _ in range(2):
             scene.until_rows(scene.row_count + 500)
             before = scene.row_count
@@ -131,7 +130,7 @@ def test_a_full_disk_holds_everything_up_until_there_is_room(
     small_disk: Path, start: Start
 ) -> None:
     scene = start(workers=2, store_path=small_disk / "store")
-    scene.load(9_000, 18)
+    scene.load(6_000, 12)
     scene.until_rows(1_000)
     ballast = small_disk / "ballast"
     _fill(ballast)
@@ -141,14 +140,6 @@ def test_a_full_disk_holds_everything_up_until_there_is_room(
     time.sleep(1)
     ballast.unlink()
     scene.check()
-
-
-def _freeze(scene: Scene, seconds: float) -> None:
-    pid = scene.rig.store.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(seconds)
-    os.kill(pid, signal.SIGCONT)
 
 
 def _failures(scene: Scene) -> float:
