@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 import numpy as np
@@ -91,7 +91,7 @@ COST_COLUMNS: Final = (
     "price_unknown",
 )
 
-Figures = dict[tuple[int | str, ...], tuple[int | None, ...]]
+Figures = dict[tuple[Any, ...], tuple[int | None, ...]]
 """Sums by start (microseconds) and labels; None is a sum of which nothing is known."""
 
 
@@ -144,7 +144,7 @@ class Ledger:
     def failed(self) -> NDArray[np.bool_]:
         """Tell which events are the service's faults."""
         outcome = self.events["outcome"]
-        return (outcome == Outcome.FAILED) | (outcome == Outcome.BROKEN)
+        return np.isin(outcome, (Outcome.FAILED, Outcome.BROKEN))
 
     def windows(self, size_us: int) -> Figures:
         """Return WINDOW_COLUMNS by (start, *series) of windows of this length."""

@@ -222,8 +222,14 @@ class Rig:
         """Tell whether a worker has recovered its tables and reads its partitions."""
         return self.scrape(number).get(("tocsin_worker_ready", ""), 0) == 1
 
-    def restart_ended(self) -> None:
-        """Start workers again that ended by themselves, as a supervisor would, and note it."""
+    def supervise(self) -> None:
+        """Start workers again that ended by themselves, and note it.
+
+        Raises:
+            PartFailedError: broker or store ended by themselves.
+        """
+        self.broker.process.check()
+        self.store.check()
         for number, worker in enumerate(self.workers):
             code = worker.poll()
             if code is not None:

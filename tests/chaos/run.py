@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.compare import Difference, compare, stored_windows
-from tests.chaos.ledger import Ledger
-from tests.chaos.partials import partials_of, tell
-from tests.chaos.plan import Blow, plan
+from tests.chaos.compare import Difference
+from tests.chaos.load import Load
+from tests.chaos.plan import plan
 from tests.chaos.rig import BrokerKind, Rig, RigOptions, running_rig
-from tests.chaos.sender import progress_of
-from tests.chaos.traffic import SERIES, USERS
-from tocsin.embedded.child import Child
+from tests.chaos.settle import difference_in, wait_until_in
+from tests.chaos.strike import Strikes
 
-__all__ = ["Load", "Options", "Result", "difference_in", "run", "wait_until_in"]
+__all__ = ["Options", "Result", "run"]
 
 _POLL_S: Final = 0.1
 _LOOK_S: Final = 1.0
 _TELL_S: Final = 5.0
-_TOLD: Final = 200
-_ROWS: Final = "SELECT count() FROM requests"
-_COUNTED: Final = "SELECT sum(requests) FROM windows FINAL"
 
 Say = Callable[[str], None]
 
@@ -92,120 +85,6 @@ class Result:
         }
 
 
-class Load:
-    """The sender's process and what it has sent so far."""
-
-    def __init__(self, rig: Rig, number: int = 0) -> None:
-        self._rig = rig
-        self.out = rig.path / f"sent-{number}.npy"
-        self._log = rig.path / f"sender-{number}.log"
-        self._process: Child | None = None
-
-    def start(self, events: int, seconds: float, **options: Any) -> None:
-        """Start to send events over some seconds."""
-        command = [sys.executable, "-m", "tests.chaos.sender"]
-        command += ["--bootstrap", self._rig.broker.bootstrap, "--out", str(self.out)]
-        values = {"partitions": self._rig.options.partitions, **options}
-        for name, value in {"events": events, "seconds": seconds, **values}.items():
-            if value is True:
-                command.append(f"--{name}")
-            elif value is not False:
-                command += [f"--{name}", str(value)]
-        self._process = Child("the sender", command, self._log)
-        self._process.start()
-
-    @property
-    def progress(self) -> tuple[int, int, int]:
-        """Return how many events were sent, acknowledged, and sent twice so far."""
-        return progress_of(self.out)
-
-    def running(self) -> bool:
-        """Tell whether it still sends.
-
-        Raises:
-            PartFailedError: it ended without having sent all.
-        """
-        assert self._process is not None
-        code = self._process.poll()
-        if code:
-            self._process.check()
-        return code is None
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-
-    def ledger(self) -> Ledger:
-        """Return what it sent, once it is done."""
-        return Ledger.load([self.out], SERIES, USERS)
-
-
-class _Blows:
-    """Carries out a plan, and starts again what it ended."""
-
-    def __init__(self, rig: Rig, blows: Sequence[Blow], result: Result, say: Say) -> None:
-        self._rig = rig
-        self._blows = list(blows)
-        self._result = result
-        self._say = say
-        self._again: list[tuple[float, str, int]] = []
-        self._down: set[int] = set()
-
-    @property
-    def done(self) -> bool:
-        return not self._blows and not self._again
-
-    def step(self, now_s: float) -> None:
-        """Do what is due."""
-        for due in [item for item in self._again if item[0] <= now_s]:
-            self._again.remove(due)
-            self._restore(*due[1:])
-        while self._blows and self._blows[0].at_s <= now_s:
-            if not self._strike(self._blows[0], now_s):
-                return  # nothing is up to be hit: a moment later
-            self._blows.pop(0)
-
-    def _strike(self, blow: Blow, now_s: float) -> bool:
-        rig = self._rig
-        until_s = now_s + blow.down_s
-        if blow.kind == "kill store":
-            if rig.store.pid is None:
-                return False
-            self._say(f"kill the store for {blow.down_s:.1f} s")
-            rig.kill_store()
-            self._result.store_kills += 1
-            self._again.append((until_s, "store", 0))
-            return True
-        up = [n for n in range(len(rig.workers)) if n not in self._down]
-        if not up:
-            return False
-        number = up[blow.pick % len(up)]
-        self._down.add(number)
-        if blow.kind == "kill worker":
-            self._say(f"kill worker {number} for {blow.down_s:.1f} s")
-            rig.scrape(number)
-            rig.kill_worker(number)
-            self._result.worker_kills += 1
-            self._again.append((until_s, "worker", number))
-        else:
-            self._say(f"stall worker {number} for {blow.down_s:.1f} s")
-            rig.stall_worker(number)
-            self._result.stalls += 1
-            self._again.append((until_s, "stalled", number))
-        return True
-
-    def _restore(self, what: str, number: int) -> None:
-        if what == "store":
-            self._rig.start_store()
-            return
-        self._down.discard(number)
-        if what == "worker":
-            self._rig.start_worker(number)
-        else:
-            self._rig.resume_worker(number)
-
-
 def run(options: Options, path: Path, say: Say) -> Result:
     """Run once in a directory.
 
@@ -223,7 +102,8 @@ def run(options: Options, path: Path, say: Say) -> Result:
     with running_rig(path, rig_options) as rig:
         say(f"ready after {time.monotonic() - started:.1f} s; load for {options.load_s:.0f} s")
         stall_s = (2 * rig.session_s, 3 * rig.session_s)
-        blows = plan(options.seed, options.load_s, options.kills, options.stalls, stall_s)
+        planned = plan(options.seed, options.load_s, options.kills, options.stalls, stall_s)
+        strikes = Strikes(rig, planned, say)
         load = Load(rig)
         began = time.monotonic()
         load.start(
@@ -234,7 +114,7 @@ def run(options: Options, path: Path, say: Say) -> Result:
             scattered=options.scattered,
         )
         try:
-            _strike_during(rig, load, _Blows(rig, blows, result, say), say)
+            _strike_during(rig, load, strikes, say)
         finally:
             load.stop()
         result.load_s = round(time.monotonic() - began, 2)
@@ -242,6 +122,9 @@ def run(options: Options, path: Path, say: Say) -> Result:
         result.sent_twice = load.progress[2]
         say(f"all sent ({result.sent_twice} twice); waiting until all is in")
         settling = time.monotonic()
+        struck = strikes.done_so_far
+        result.worker_kills, result.store_kills = struck["kill worker"], struck["kill store"]
+        result.stalls = struck["stall worker"]
         result.in_time = wait_until_in(rig, len(ledger), options.wait_s, say)
         result.settled_s = round(time.monotonic() - settling, 2)
         say("comparing")
@@ -251,79 +134,24 @@ def run(options: Options, path: Path, say: Say) -> Result:
     return result
 
 
-def wait_until_in(rig: Rig, total: int, patience_s: float, say: Say = lambda _: None) -> bool:
-    """Wait until rows and windows hold all events, and a moment more for what comes twice.
-
-    Returns:
-        False when nothing more came in for ``patience_s``.
-    """
-    before, since, told = (0, 0), time.monotonic(), 0.0
-    while True:
-        rig.restart_ended()
-        rows, counted = held = _held(rig)
-        if rows >= total and counted >= total:
-            break
-        now = time.monotonic()
-        if held != before:
-            before, since = held, now
-        if now - since > patience_s:
-            say(f"nothing for {patience_s:g} s: {rows} rows, {counted} in windows, of {total}")
-            return False
-        if now - told > _TELL_S:
-            told = now
-            say(f"{rows} rows, {counted} in windows, of {total}")
-        time.sleep(0.5)
-    time.sleep(2 * rig.window_us / 1e6)
-    for number in range(len(rig.workers)):
-        rig.scrape(number)
-    return True
-
-
-def difference_in(
-    rig: Rig, ledger: Ledger, say: Say = lambda _: None, letters: int = 0
-) -> list[Difference]:
-    """Compare, and for wrong windows say what their partials are."""
-    found = compare(rig.client, ledger, rig.window_us, letters)
-    for difference in found:
-        say(str(difference))
-    wrong = _wrong_windows(rig, ledger)
-    if wrong:
-        partials = asyncio.run(partials_of(rig.broker.bootstrap, wrong[:_TOLD]))
-        more = rig.path / "wrong-windows.txt"
-        more.write_text(tell(partials))
-        say(f"{tell({wrong[0]: partials[wrong[0]]})}\n(more in {more})")
-    return found
-
-
-def _wrong_windows(rig: Rig, ledger: Ledger) -> list[tuple[Any, ...]]:
-    wanted, stored = ledger.windows(rig.window_us), stored_windows(rig.client)
-    keys = sorted(wanted.keys() | stored.keys(), key=str)
-    return [key for key in keys if wanted.get(key) != stored.get(key)]
-
-
-def _strike_during(rig: Rig, load: Load, blows: _Blows, say: Say) -> None:
+def _strike_during(rig: Rig, load: Load, strikes: Strikes, say: Say) -> None:
     began = time.monotonic()
     looked = told = 0.0
     loading = True
-    while (loading := loading and load.running()) or not blows.done:
+    while (loading := loading and load.running()) or not strikes.done:
         now_s = time.monotonic() - began
-        blows.step(now_s)
-        rig.broker.process.check()
+        strikes.step(now_s)
         if now_s - looked > _LOOK_S:
             looked = now_s
-            rig.restart_ended()
+            rig.supervise()
             for number, worker in enumerate(rig.workers):
-                if worker.pid is not None and number not in blows._down:
+                if worker.pid is not None and number not in strikes.down:
                     rig.scrape(number)
         if now_s - told > _TELL_S:
             told = now_s
             say(f"{now_s:5.1f} s: {load.progress[1]} events sent")
         time.sleep(_POLL_S)
     rig.wait_for_store()
-
-
-def _held(rig: Rig) -> tuple[int, int]:
-    return int(rig.value(_ROWS)), int(rig.value(_COUNTED))
 
 
 def _read_figures(rig: Rig, result: Result) -> None:

@@ -70,10 +70,10 @@ def insert_windows(client: Client, ledger: Ledger) -> None:
     names = [name if name != "cost_nano_usd" else "cost_usd" for name in WINDOW_COLUMNS]
     rows = []
     for key, figures in ledger.windows(WINDOW_US).items():
-        values_ = dict(zip(names, figures, strict=True))
-        cost = values_["cost_usd"]
-        values_["cost_usd"] = None if cost is None else Decimal(cost).scaleb(-9)
-        rows.append([*key, key[0] + WINDOW_US, 0, *values_.values()])
+        row: dict[str, Any] = dict(zip(names, figures, strict=True))
+        cost = row["cost_usd"]
+        row["cost_usd"] = None if cost is None else Decimal(cost).scaleb(-9)
+        rows.append([*key, key[0] + WINDOW_US, 0, *row.values()])
     columns = [*KEYS, "window_end", "revision", *names]
     client.insert("windows", rows, column_names=columns)
 
@@ -182,7 +182,7 @@ def test_a_wrong_window_is_found_with_its_events(
     assert differences["wrong window sums"].count == 1
     text = str(differences["wrong window sums"])
     assert column in text
-    assert str(ledger.id_of(int(ledger.members(WINDOW_US, key[0], key[1:])[0]))) in text
+    assert str(ledger.id_of(int(ledger.members(WINDOW_US, key[0], tuple(key[1:]))[0]))) in text
 
 
 def test_a_window_that_is_missing_and_one_too_many_are_found(

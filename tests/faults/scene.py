@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.ledger import Ledger
+from tests.chaos.load import Load
 from tests.chaos.rig import Rig, RigOptions, running_rig
-from tests.chaos.run import Load, difference_in, wait_until_in
+from tests.chaos.settle import difference_in, wait_until_in
 from tests.chaos.traffic import SERIES, USERS
 
 __all__ = ["Scene", "running_scene", "until"]
