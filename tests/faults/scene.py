@@ -49,7 +49,7 @@ class Scene:
         for load in self._loads:
             until(lambda load=load: not load.running(), 120)  # type: ignore[misc]
 
-    def check(self, letters: int = 0, patience_s: float = 40) -> None:
+    def check(self, letters: int = 0, patience_s: float = 30) -> None:
         """Wait until all is in, then hold every row, window and rollup to what was sent."""
         self.until_sent()
         ledger = Ledger.load([load.out for load in self._loads], SERIES, USERS)
