@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Any
 
@@ -17,10 +19,10 @@ __all__ = ["Load"]
 class Load:
     """The sender's process and what it has sent so far."""
 
-    def __init__(self, rig: Rig, number: int = 0) -> None:
+    def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self.out = rig.path / f"sent-{number}.npy"
-        self._log = rig.path / f"sender-{number}.log"
+        self.out = rig.path / "sent.npy"
+        self._log = rig.path / "sender.log"
         self._process: Child | None = None
 
     def start(self, events: int, seconds: float, **options: Any) -> None:
@@ -52,6 +54,12 @@ class Load:
         if code:
             self._process.check()
         return code is None
+
+    def enough(self) -> None:
+        """Let it send no more; it ends once what it has sent is acknowledged."""
+        assert self._process is not None
+        if self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGUSR1)
 
     def stop(self) -> None:
         """End it, whatever it does."""

@@ -1,5 +1,7 @@
 """Send events to a broker for some seconds, and write down what was sent: a process of its own.
 
+SIGUSR1 ends it early: it waits until what it has sent is acknowledged, and writes.
+
 Each record is sent again until the broker acknowledges it, as an emitter does. A second producer
 sends some records, or some of their events, once more.
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +26,7 @@ from aiokafka.errors import KafkaError
 from numpy.typing import NDArray
 
 from schemas.topics import Topics
+from tests.chaos.ledger import EVENT
 from tests.chaos.traffic import Traffic, values
 
 __all__ = ["Sender", "Sending", "main", "progress_of"]
@@ -68,10 +72,12 @@ class Sender:
         traffic = Traffic(sending.seed, sending.first, sending.reordered)
         self._choose = random.Random(f"{sending.seed} {sending.first}")
         self._room = asyncio.Semaphore(_OUTSTANDING)
+        enough = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, enough.set)
         async with _producer(sending.bootstrap) as first, _producer(sending.bootstrap) as second:
             self._first, self._second = first, second
             started, since_us = time.monotonic(), time.time_ns() // 1_000
-            while self.sent < sending.events:
+            while self.sent < sending.events and not enough.is_set():
                 await asyncio.sleep(_TICK_S)
                 share = min(1.0, (time.monotonic() - started) / sending.seconds)
                 count = int(sending.events * share) - self.sent
@@ -87,7 +93,7 @@ class Sender:
                 await asyncio.wait(self._tasks, timeout=0.5)
                 self._tell()
         self._tell(at_once=True)
-        return np.concatenate(self._chunks)
+        return np.concatenate(self._chunks) if self._chunks else np.empty(0, EVENT)
 
     async def _send(self, chunk: NDArray[np.void]) -> None:
         wire = values(chunk)

@@ -19,7 +19,7 @@ AWAY_S = 12
 
 def test_workers_that_were_away_for_longer_than_corrections_last(start: Start) -> None:
     scene = start(workers=2, time_scale=10)
-    scene.load(9_000, AWAY_S + 6)
+    scene.load()
     scene.until_rows(500)
     for number in range(2):
         scene.rig.kill_worker(number)
@@ -31,7 +31,7 @@ def test_workers_that_were_away_for_longer_than_corrections_last(start: Start) -
 
 def test_a_store_that_was_away_for_longer_than_corrections_last(start: Start) -> None:
     scene = start(workers=2, time_scale=10)
-    scene.load(9_000, AWAY_S + 6)
+    scene.load()
     scene.until_rows(500)
     scene.rig.kill_store()
     time.sleep(AWAY_S)
@@ -44,7 +44,7 @@ def test_one_of_two_workers_frozen_for_longer_than_corrections_last(start: Start
     """Its partitions say nothing, yet are not idle; the session outlasts the freeze."""
     session = {"TOCSIN_KAFKA__SESSION_TIMEOUT_S": "20", "TOCSIN_KAFKA__HEARTBEAT_INTERVAL_S": "3"}
     scene = start(workers=2, time_scale=10, environment=session)
-    scene.load(9_000, AWAY_S + 6)
+    scene.load()
     scene.until_rows(500)
     scene.rig.stall_worker(1)
     time.sleep(AWAY_S)

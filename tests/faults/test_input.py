@@ -30,7 +30,7 @@ POISON: Final[dict[str, tuple[bytes | None, Reason]]] = {
 
 def test_poison_among_good_records_costs_them_nothing(start: Start) -> None:
     scene = start(workers=2)
-    scene.load(5_000, 8)
+    scene.load()
     scene.until_rows(500)
     places = asyncio.run(_poison(scene.rig.broker.bootstrap))
     scene.check(letters=len(places))
@@ -40,10 +40,10 @@ def test_poison_among_good_records_costs_them_nothing(start: Start) -> None:
 
 def test_events_sent_twice_and_out_of_order_count_once(start: Start) -> None:
     scene = start(workers=2)
-    scene.load(6_000, 10, duplicates=0.3, reordered=0.5)
+    scene.load(duplicates=0.3, reordered=0.5)
     scene.until_rows(500)
     scene.rig.kill_worker(1)
-    scene.until_rows(scene.row_count + 300)
+    scene.until_more(300)
     scene.rig.start_worker(1)
     scene.check()
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.faults
 
 def test_a_worker_added_during_load_takes_a_share(start: Start) -> None:
     scene = start(workers=1)
-    scene.load(6_000, 10)
+    scene.load()
     scene.until_rows(500)
     added = scene.rig.add_worker()
     scene.rig.start_worker(added)
@@ -24,7 +24,7 @@ def test_a_worker_added_during_load_takes_a_share(start: Start) -> None:
 
 def test_a_worker_killed_during_load_is_replaced_by_the_other(start: Start) -> None:
     scene = start(workers=2)
-    scene.load(6_000, 10)
+    scene.load()
     scene.until_rows(500)
     scene.rig.kill_worker(0)
     scene.check()
@@ -33,9 +33,9 @@ def test_a_worker_killed_during_load_is_replaced_by_the_other(start: Start) -> N
 def test_a_frozen_worker_that_goes_on_changes_nothing(start: Start) -> None:
     """Others have its partitions when it goes on with what it had in hand."""
     scene = start(workers=2)
-    scene.load(9_000, 8 * scene.rig.session_s)
+    scene.load()
     for number in (0, 1):
-        scene.until_rows(scene.row_count + 300)
+        scene.until_more(300)
         scene.rig.stall_worker(number)
         time.sleep(2.5 * scene.rig.session_s)
         scene.rig.resume_worker(number)
@@ -45,9 +45,9 @@ def test_a_frozen_worker_that_goes_on_changes_nothing(start: Start) -> None:
 @pytest.mark.parametrize("partitions", [1, 7])
 def test_more_and_fewer_partitions_than_workers(start: Start, partitions: int) -> None:
     scene = start(workers=2, partitions=partitions)
-    scene.load(6_000, 10)
+    scene.load()
     scene.until_rows(500)
     scene.rig.kill_worker(0)
-    scene.until_rows(scene.row_count + 300)
+    scene.until_more(300)
     scene.rig.start_worker(0)
     scene.check()
