@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -12,12 +13,9 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.clickhouse.migrate import migrate, store_client
-from schemas.columns import EventColumns
-from schemas.event import RequestEvent
 from schemas.settings import ClickHouseSettings
-from streams.rows import Origin, event_rows
 from tests.chaos.compare import Difference, compare
-from tests.chaos.ledger import WINDOW_COLUMNS, Ledger
+from tests.chaos.ledger import WINDOW_COLUMNS, Ledger, Outcome
 from tests.chaos.traffic import SERIES, USERS, Traffic, values
 from tocsin.embedded.store.process import StoreProcess
 
@@ -25,6 +23,15 @@ NOW_US = time.time_ns() // 1_000  # tables end what is old
 COUNT = 400
 WINDOW_US = 1_000_000
 KEYS = ("window_start", "provider", "model", "model_version", "route", "feature")
+OPTIONAL = (
+    "error_type",
+    "feature",
+    "user_id",
+    "input_tokens",
+    "cached_input_tokens",
+    "output_tokens",
+    "ttft_s",
+)
 TABLES = ("requests", "windows", "performance_1m", "performance_1h", "cost_1h", "dead_letters")
 
 
@@ -56,14 +63,31 @@ def filled(store: Client, ledger: Ledger) -> Client:
 
 
 def insert_rows(client: Client, ledger: Ledger, **changes: Any) -> None:
-    events = [RequestEvent.model_validate_json(value) for value in values(ledger.events)]
-    costs = ledger.events["cost"]
-    places = [ledger.events[name].tolist() for name in ("partition", "offset", "index")]
-    rows = event_rows(
-        EventColumns.from_events(events, costs), Origin("log", "llm.requests", *places)
-    )
-    rows |= {name: [value] * len(ledger) for name, value in changes.items()}
-    client.insert("requests", list(rows.values()), column_names=rows, column_oriented=True)
+    """Insert events as the schema has them, without the help of the code under test."""
+    rows = []
+    for event, value in zip(ledger.events, values(ledger.events), strict=True):
+        document = json.loads(value)
+        cost = int(event["cost"])
+        rows.append(
+            {
+                **dict.fromkeys(OPTIONAL),
+                **document,
+                "start_time": document.pop("start_time_us"),
+                "end_time": document.pop("end_time_us"),
+                "failed": event["outcome"] in {Outcome.FAILED, Outcome.BROKEN},
+                "rejected": event["outcome"] == Outcome.REJECTED,
+                "aborted": event["outcome"] == Outcome.ABORTED,
+                "cost_usd": None if cost < 0 else Decimal(cost).scaleb(-9),
+                "kafka_log": "log",
+                "kafka_topic": "llm.requests",
+                "kafka_partition": int(event["partition"]),
+                "kafka_offset": int(event["offset"]),
+                "kafka_index": int(event["index"]),
+                **changes,
+            }
+        )
+    names = sorted(rows[0].keys() - {"start_time_us", "end_time_us", "finish_reasons"})
+    client.insert("requests", [[row[name] for name in names] for row in rows], column_names=names)
 
 
 def insert_windows(client: Client, ledger: Ledger) -> None:
