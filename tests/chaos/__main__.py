@@ -38,7 +38,7 @@ def main() -> int:
     add("--partitions", type=int, default=default.partitions, help="of llm.requests")
     add("--seed", type=int, help="of all choices; without it a new one, which is printed")
     add(
-        "--seconds", type=float, default=0, help="length of the load (5 for each kill, at least 15)"
+        "--seconds", type=float, default=0, help="length of the load (8 for each kill, at least 15)"
     )
     add("--time-scale", type=float, default=default.time_scale, help="windows of 10 s / this")
     add("--duplicates", type=float, default=default.duplicates, help="share of records sent twice")

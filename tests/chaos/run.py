@@ -44,7 +44,7 @@ class Options:
     @property
     def load_s(self) -> float:
         """Return how long the load lasts: time enough for each blow to hurt."""
-        return self.seconds or max(15.0, 5.0 * self.kills + 10.0 * self.stalls)
+        return self.seconds or max(15.0, 8.0 * self.kills + 12.0 * self.stalls)
 
 
 @dataclass(slots=True)
