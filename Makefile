@@ -5,8 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PIP_ROOT_USER_ACTION := ignore
 
+BROKER ?= embedded
+EVENTS ?= 20000
+KILLS ?= 5
+STALLS ?= 0
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format test-browser test-demo test-kafka test-vllm bench lock clean
+.PHONY: help demo up test lint format bench chaos test-browser test-demo test-faults
+.PHONY: test-kafka test-vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +44,13 @@ test-demo: $(VENV)/.dev ## the whole demo, and what it left in the store
 
 test-kafka: $(VENV)/.dev ## against real Apache Kafka (Java 17 and Maven)
 	$(BIN)/python -m pytest -m kafka -s tests/kafka
+
+test-faults: $(VENV)/.dev ## broker, store, workers, clock broken one by one (BROKER=kafka: on Apache Kafka)
+	FAULTS_BROKER=$(BROKER) $(BIN)/python -m pytest -m faults -s tests/faults
+
+chaos: $(VENV)/.dev ## kill -9 under load, then hold every figure (EVENTS, KILLS, STALLS, BROKER, SEED)
+	$(BIN)/python -m tests.chaos --events $(EVENTS) --kills $(KILLS) --stalls $(STALLS) \
+		--broker $(BROKER) $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
 test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; builds .vllm-venv)
 	$(BIN)/python -m pytest -m vllm -s tests/vllm

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from detectors.window import WindowStore
 from schemas.codec import decode_records
-from schemas.columns import EventColumns
 from schemas.pricing import load_price_book
 from schemas.settings import StreamSettings
 from schemas.window import WindowPartial
@@ -66,9 +66,9 @@ class Work:
         )
         if decoded.refused:
             raise ValueError(f"a record was refused: {decoded.refused[0].detail}")
-        columns = EventColumns.from_events(decoded.events)
-        costs = self._prices.cost_columns(columns)
-        self._windows.add(EventColumns(columns.fields, columns.failed, columns.rejected, costs))
+        columns = decoded.columns
+        columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
+        self._windows.add(columns)
         self.events += len(columns)
         if time.monotonic() - self._drained_at >= FLUSH_S:
             self.drain()

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can be cut, as a network can."""
+"""A TCP proxy on loopback that can be cut, or lose the answers, as a network can."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class TcpProxy:
         self._target = target
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
+        self._mute = False
         self._lock = threading.Lock()
 
     def up(self) -> None:
@@ -39,6 +40,18 @@ class TcpProxy:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+        self._break()
+
+    def mute(self) -> None:
+        """Throw away what the target answers from now on: it does as asked, and nobody hears."""
+        self._mute = True
+
+    def unmute(self) -> None:
+        """Break all connections, whose answers have holes, and forward new ones whole."""
+        self._break()
+        self._mute = False
+
+    def _break(self) -> None:
         with self._lock:
             connections, self._open = self._open, []
         for connection in connections:
@@ -59,13 +72,14 @@ class TcpProxy:
                 continue
             with self._lock:
                 self._open += [near, far]
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=self._forward, args=pair, daemon=True).start()
+            for way in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._forward, args=way, daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                target.sendall(data)
+                if not (answers and self._mute):
+                    target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
 

@@ -1,0 +1,1 @@
+"""Kill workers and store under load, then hold every figure to what was sent."""
