@@ -20,14 +20,15 @@ class Watermark:
     The watermark is the least over the sources of (greatest event time - lateness). A source that
     said it is idle, for it is read to its end and silent, does not hold it back; one that merely is
     not heard of does: nobody reads it, or with a lag, and what it holds is still to come. When all
-    are idle the watermark goes on with the wall clock from the greatest event time known, so that
-    the last window closes too. It never goes back, whatever events or clocks do; a wall clock that
+    are idle the watermark goes on with the time that passes from the greatest event time known, so
+    that the last window closes too. It never goes back, whatever events or clocks do. ``now_us`` is
+    best a monotonic clock's: a wall clock that is put forward takes the watermark with it. One that
     jumps back stands still until the next call.
 
     Args:
         lateness_us: how long events may be late, in microseconds of event time.
-        future_us: when given, an event time further ahead of the wall clock than this counts as
-            just so far ahead: one server whose clock is wrong must not close everybody's windows.
+        future_us: when given, an event time further ahead of ``now_us`` than this, then a wall
+            clock's, counts as just so far ahead.
 
     Raises:
         DetectorError: a duration is negative.
@@ -81,7 +82,7 @@ class Watermark:
         self._sources.pop(source, None)
 
     def advance(self, now_us: int) -> int:
-        """Return the watermark at this wall clock time, in UTC microseconds of event time."""
+        """Return the watermark at this time, in UTC microseconds of event time."""
         self._tick(now_us)
         if self._sources:
             self._watermark = max(self._watermark, self._reached() - self._lateness_us)

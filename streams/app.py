@@ -23,6 +23,7 @@ Hold = Callable[[Iterable[Any]], None]
 """Takes Faust events whose work is done or kept elsewhere, though they are not acknowledged yet."""
 
 _PATIENCE_S: Final = 5.0
+_COPIES_S: Final = 1.0
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -73,6 +74,26 @@ class App(faust.App):  # type: ignore[misc]
             await super().on_stop()
         finally:
             give_up.cancel()
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        """Wait for what agents have in hand, before partitions move.
+
+        A topic with two agents hands each of them a copy of a message. Faust clears the copies that
+        no agent has taken yet, but waits for their acknowledgement, too, if the other agent has
+        acknowledged its own: for ever. What waits here, save chunks, which have one agent, does no
+        harm when it is done twice.
+        """
+        give_up = asyncio.get_running_loop().call_later(_COPIES_S, self._leave_copies)
+        try:
+            await super()._consumer_wait_empty(consumer, logger)
+        finally:
+            give_up.cancel()
+
+    def _leave_copies(self) -> None:
+        unacked = self.consumer.unacked
+        left = {message for message in unacked if message.topic not in self.chunked}
+        log.info("rebalance_leaves_messages", messages=len(left))
+        unacked -= left
 
     def _give_up(self) -> None:
         unfinished = self.consumer.unacked

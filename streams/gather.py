@@ -22,6 +22,11 @@ class Gathered:
         self._size = 0
         self._changed = asyncio.Condition()
 
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing waits to be taken."""
+        return not self._events
+
     async def put(self, event: Any) -> None:
         """Add an event, once there is room for it; one that is larger than the bound goes alone."""
         async with self._changed:

@@ -27,10 +27,10 @@ from streams.batch import Batch
 from streams.chunk import Chunk
 from streams.errors import AbandonedError
 from streams.gather import Gathered
-from streams.inserts import Inserts, insert_each
 from streams.letters import DeadLetters, Publishes
 from streams.prepare import Prepared, Preparer, Refusal
 from streams.replay import Replay
+from streams.requests_table import RequestsTable
 from streams.retry import until_done
 from streams.windows import WindowsAgent
 
@@ -66,7 +66,7 @@ class IngestAgent:
     def __init__(
         self,
         settings: Settings,
-        store: Inserts,
+        table: RequestsTable,
         replay: Replay,
         publisher: Publishes,
         preparer: Preparer,
@@ -76,7 +76,7 @@ class IngestAgent:
         assignment: Assignment,
     ) -> None:
         self._settings = settings.streams
-        self._store = store
+        self._table = table
         self._replay = replay
         self._preparer = preparer
         self._windows = windows
@@ -163,7 +163,10 @@ class IngestAgent:
         else:
             self._windows.acknowledge_later(events)
         self._assignment.hold(events)
-        await self._windows.flush_if_due()
+        if self._gathered.empty:
+            await self._windows.flush()  # nothing is behind: say at once what there is
+        else:
+            await self._windows.flush_if_due()
 
     async def _carry_out(self, part: Prepared) -> None:
         """Take in one micro-batch.
@@ -172,7 +175,7 @@ class IngestAgent:
             AbandonedError: the store is away and the worker leaving.
         """
         await self._send(part.refusals)
-        refused = await insert_each(self._store, "requests", part.rows, token=part.token)
+        refused = await self._table.insert(part.rows)
         self._preparer.done(part)
         uncounted = part.uncounted
         if refused:

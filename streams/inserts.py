@@ -10,10 +10,13 @@ import pyarrow as pa
 
 from streams.errors import StoreRefusedError
 
-__all__ = ["Inserts", "RefusedRow", "Rows", "insert_each", "row_count"]
+__all__ = ["Columns", "Inserts", "RefusedRow", "Rows", "insert_each", "row_count"]
 
-Rows: TypeAlias = Mapping[str, Sequence[Any]] | pa.Table
-"""Columns by name, all of one length: Python's, or Arrow's where there are many rows."""
+Columns = Mapping[str, Sequence[Any]]
+"""Columns by name, all of one length."""
+
+Rows: TypeAlias = Columns | pa.Table
+"""What the store takes: Python's columns, or Arrow's where there are many rows."""
 
 
 def row_count(rows: Rows) -> int:
@@ -21,12 +24,6 @@ def row_count(rows: Rows) -> int:
     if isinstance(rows, pa.Table):
         return int(rows.num_rows)
     return len(next(iter(rows.values()), ()))
-
-
-def _part(rows: Rows, start: int, stop: int) -> Rows:
-    if isinstance(rows, pa.Table):
-        return rows.slice(start, stop - start)
-    return {name: column[start:stop] for name, column in rows.items()}
 
 
 class Inserts(Protocol):
@@ -45,32 +42,30 @@ class RefusedRow:
 
 
 async def insert_each(
-    store: Inserts, table: str, rows: Rows, *, token: str = ""
+    store: Inserts, table: str, rows: Columns, first: int = 0
 ) -> list[RefusedRow]:
     """Insert columns and return the rows that the store refused; the others are in it.
 
     A refused insert is halved until the bad rows stand alone: 2 log2(n) inserts for one in n.
+
+    Args:
+        store: what takes rows.
+        table: where they go.
+        rows: columns.
+        first: the place of the first row, by which refused ones are told.
     """
-    return await _insert(store, table, rows, token, 0)
-
-
-async def _insert(
-    store: Inserts, table: str, rows: Rows, token: str, first: int
-) -> list[RefusedRow]:
     count = row_count(rows)
     if not count:
         return []
     try:
-        await store.insert(table, rows, token=token)
+        await store.insert(table, rows)
     except StoreRefusedError as error:
         if count == 1:
             return [RefusedRow(first, str(error))]
         middle = count // 2
         refused = []
         for start, stop in ((0, middle), (middle, count)):
-            part_token = f"{token}:{first + start}-{first + stop}" if token else ""
-            refused += await _insert(
-                store, table, _part(rows, start, stop), part_token, first + start
-            )
+            part = {name: column[start:stop] for name, column in rows.items()}
+            refused += await insert_each(store, table, part, first + start)
         return refused
     return []

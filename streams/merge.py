@@ -15,7 +15,7 @@ from detectors.closed_window import Window
 from detectors.errors import DetectorError
 from detectors.merge import WindowMerger
 from detectors.watermark import Watermark
-from schemas.clock import Clock
+from schemas.clock import Clock, Elapsed
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
 from schemas.window import WindowBatch
@@ -54,12 +54,14 @@ class MergeAgent:
         store: Inserts,
         signals: Evaluates,
         clock: Clock,
+        elapsed: Elapsed,
         hold: Hold,
     ) -> None:
         self._settings = settings
         self._store = store
         self._signals = signals
         self._clock = clock
+        self._elapsed = elapsed
         self._hold = hold
         self._lock = asyncio.Lock()
         self._owner = False
@@ -101,7 +103,7 @@ class MergeAgent:
     async def advance(self) -> None:
         """Close what the watermark has passed; also called by a timer, for silence moves it too."""
         async with self._lock:
-            watermark_us = self._watermark.advance(self._clock())
+            watermark_us = self._watermark.advance(self._elapsed())
             self._closed += self._merger.close(watermark_us)
             windows = self._closed
             await self._hand_on(windows, watermark_us)
@@ -129,7 +131,7 @@ class MergeAgent:
             metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()
             log.error("window_batch_refused", offset=event.message.offset, error=str(error)[:500])
         else:
-            now_us = self._clock()
+            now_us = self._elapsed()
             self._watermark.observe(batch.source, batch.watermark_us, now_us, idle=batch.idle)
             last_end_us = max((partial.window_end_us for partial in batch.partials), default=0)
         # In the log's order, whatever it was: commits must not pass what is still needed.

@@ -17,6 +17,7 @@ __all__ = [
     "EVALS",
     "EVENTS",
     "FEEDBACK_UNMATCHED",
+    "INSERTS_IN_DOUBT",
     "INSERT_FAILURES",
     "INSERT_SECONDS",
     "LATE_REQUESTS",
@@ -66,6 +67,10 @@ INSERT_SECONDS: Final = Histogram(
 )
 INSERT_FAILURES: Final = Counter(
     "tocsin_insert_failures_total", "Inserts that failed and were tried again.", ["table"]
+)
+INSERTS_IN_DOUBT: Final = Counter(
+    "tocsin_inserts_in_doubt_total",
+    "Inserts of dead workers whose rollups may lack them, found too late to be repeated.",
 )
 MESSAGES_SENT: Final = Counter(
     "tocsin_messages_sent_total", "Messages that the broker acknowledged.", ["topic"]

@@ -56,15 +56,6 @@ class Prepared:
     refusals: Sequence[Refusal]
     records: int
 
-    @property
-    def token(self) -> str:
-        """Name the rows by what they hold, so that a repeated insert of them can be told."""
-        if not len(self.new):
-            return ""
-        ids = self.batch.event_ids
-        first, last = ids[self.new[0]], ids[self.new[-1]]
-        return f"{self.batch.origin.log_id}:{first}:{last}:{len(self.new)}"
-
 
 @dataclass(frozen=True, slots=True)
 class _Records:

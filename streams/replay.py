@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.topics import Topics
+from streams.requests_table import Insert
 from streams.tail import Fence, Tail
 
-__all__ = ["Queries", "Replay", "source_name"]
+__all__ = ["Finishes", "Queries", "Replay", "source_name"]
 
 _UP_TO: Final = """
     SELECT kafka_partition, max(kafka_offset)
@@ -26,7 +27,7 @@ _UP_TO: Final = """
 # An insert is atomic for each day of its rows, and halves of a refused one are inserts of their
 # own: so the rows themselves are asked for, not only the highest offset.
 _HELD: Final = """
-    SELECT kafka_partition, kafka_offset, kafka_index
+    SELECT kafka_offset, kafka_index, insert_writer, insert_number, toString(toDate(end_time))
     FROM requests
     WHERE kafka_log = {log:String}
       AND kafka_topic = {topic:String}
@@ -56,6 +57,13 @@ class Queries(Protocol):
         """Return the rows of a query; see ``Store.query``."""
 
 
+class Finishes(Protocol):
+    """What can make an insert whole: the table of requests."""
+
+    async def finish(self, insert: Insert) -> None:
+        """Repeat an insert whose writer may be dead; see ``RequestsTable.finish``."""
+
+
 @dataclass(slots=True)
 class _Known:
     """What is known of one partition; offsets are -1 for nothing."""
@@ -69,12 +77,14 @@ class Replay:
     """Tells for each event of a partition whether it is stored, and whether windows count it.
 
     Both are asked once for each partition that comes to this worker: the store's own record
-    decides what is inserted, the end of ``llm.windows`` what is counted.
+    decides what is inserted, the end of ``llm.windows`` what is counted. Of each writer of the rows
+    that are read again the last insert is made whole: only that one it may not have heard of.
     """
 
-    def __init__(self, log_id: str, store: Queries, tail: Tail) -> None:
+    def __init__(self, log_id: str, store: Queries, table: Finishes, tail: Tail) -> None:
         self._log_id = log_id
         self._store = store
+        self._table = table
         self._tail = tail
         self._known: dict[int, _Known] = {}
 
@@ -102,11 +112,17 @@ class Replay:
         again = [
             partition for partition in new if known[partition].stored_up_to >= firsts[partition]
         ]
+        last: dict[str, Insert] = {}
         for partition in again:
             rows = await self._store.query(
                 _HELD, parameters | {"partition": partition, "first": firsts[partition]}
             )
-            known[partition].stored = {(offset, index) for _, offset, index in rows}
+            known[partition].stored = {(offset, index) for offset, index, *_ in rows}
+            for _, _, writer, number, day in rows:
+                if writer and (writer not in last or number > last[writer].number):
+                    last[writer] = Insert(writer, number, day)
+        for insert in last.values():
+            await self._table.finish(insert)
         if again:
             names = {source_name(partition): fences[partition] for partition in again}
             counted = await self._tail.up_to(names)

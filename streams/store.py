@@ -106,6 +106,18 @@ class Store:
             raise
         return rows
 
+    async def query_arrow(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        """Return the rows of a query as Arrow columns.
+
+        Raises:
+            StoreUnavailableError, StoreRefusedError, AbandonedError: as in ``query``.
+        """
+        try:
+            return await self._run(self._query_arrow, sql, parameters)
+        except StoreUnavailableError:
+            await self._pause(0)
+            raise
+
     def close(self) -> None:
         """Close the connection, without waiting for what the store may never answer."""
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -184,6 +196,12 @@ class Store:
     def _query(self, sql: str, parameters: dict[str, Any] | None) -> list[tuple[Any, ...]]:
         try:
             return list(self._connect().query(sql, parameters=parameters).result_rows)
+        except Exception as error:
+            raise _classified(error) from error
+
+    def _query_arrow(self, sql: str, parameters: dict[str, Any] | None) -> pa.Table:
+        try:
+            return self._connect().query_arrow(sql, parameters=parameters)
         except Exception as error:
             raise _classified(error) from error
 

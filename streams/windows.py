@@ -16,7 +16,7 @@ import structlog
 
 from detectors.window import WindowStore
 from schemas.base import SCHEMA_VERSION
-from schemas.clock import Clock
+from schemas.clock import Elapsed
 from schemas.columns import EventColumns
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
@@ -61,16 +61,16 @@ class WindowsAgent:
     """Gathers events into partial windows by partition and flushes them every ``flush_s``."""
 
     def __init__(
-        self, settings: StreamSettings, publisher: Publishes, clock: Clock, reading: Reading
+        self, settings: StreamSettings, publisher: Publishes, elapsed: Elapsed, reading: Reading
     ) -> None:
         self._settings = settings
         self._publisher = publisher
-        self._clock = clock
+        self._elapsed = elapsed
         self._reading = reading
         self._sources: dict[int, _Source] = {}
         self._unacknowledged: list[Any] = []
         self._outgoing: list[tuple[str, WindowBatch]] = []
-        self._flushed_at_us = 0
+        self._flushed_at_us = elapsed()
         self._lock = asyncio.Lock()
 
     def add(self, batch: Batch) -> None:
@@ -89,7 +89,7 @@ class WindowsAgent:
             latest = int(columns.ints("end_time_us").max())
             source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
             source.up_to_offset = int(part.origin.offsets[-1])
-            source.heard_us = self._clock()
+            source.heard_us = self._elapsed()
             source.changed, source.idle = True, False
 
     def acknowledge_later(self, events: Sequence[Any]) -> None:
@@ -115,9 +115,9 @@ class WindowsAgent:
         return {partition: Fence(source.epoch, at) for (partition, source), at in fences}
 
     async def flush_if_due(self) -> None:
-        """Flush when ``flush_s`` has passed since the last time, by the wall clock either way."""
+        """Flush when ``flush_s`` has passed since the last time."""
         flush_us = self._settings.flush_s / self._settings.time_scale * 1e6
-        if abs(self._clock() - self._flushed_at_us) >= flush_us:
+        if self._elapsed() - self._flushed_at_us >= flush_us:
             await self.flush()
 
     async def flush(self) -> None:
@@ -140,7 +140,7 @@ class WindowsAgent:
                 log.warning("windows_flush_retries", error=repr(error)[:300])
                 return
             self._outgoing = []
-            self._flushed_at_us = self._clock()
+            self._flushed_at_us = self._elapsed()
             for event in events:
                 event.ack()
 
@@ -166,7 +166,7 @@ class WindowsAgent:
         if partition not in self._sources:
             settings = self._settings
             store = WindowStore(settings.window_us, settings.dimensions)
-            self._sources[partition] = _Source(store, self._clock())
+            self._sources[partition] = _Source(store, self._elapsed())
         return self._sources[partition]
 
     def _look_for_silence(self, partition: int, source: _Source) -> None:
@@ -177,10 +177,8 @@ class WindowsAgent:
         """
         if source.idle or source.changed:
             return
-        silent_us = self._clock() - source.heard_us
-        if silent_us < 0:  # the wall clock was put back
-            source.heard_us = self._clock()
-        elif silent_us >= self._settings.idle_us and self._reading.caught_up(partition):
+        silent_us = self._elapsed() - source.heard_us
+        if silent_us >= self._settings.idle_us and self._reading.caught_up(partition):
             source.idle = source.changed = True
 
     def _drain(self, partition: int, source: _Source) -> Iterator[tuple[str, WindowBatch]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from uuid import uuid4
 
 import structlog
 
 from alerting.notifiers.build import build_notifiers
 from alerting.policy import Policy
 from alerting.rules import load_rules
-from schemas.clock import Clock, system_clock
+from schemas.clock import Clock, Elapsed, elapsed_clock, system_clock
 from schemas.pricing import load_price_book
 from schemas.settings import Settings
 from schemas.signal import SignalName, SignalQuery
@@ -32,6 +33,7 @@ from streams.prepare import Preparer
 from streams.publish import Publisher
 from streams.quality import QualityAgent
 from streams.replay import Replay
+from streams.requests_table import RequestsTable
 from streams.signals import SignalsAgent, SignalSource
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
@@ -49,7 +51,9 @@ _HOUR_S: Final = 3_600.0
 _CHUNKS_WAITING: Final = 4
 
 
-def build_app(settings: Settings, clock: Clock = system_clock) -> App:
+def build_app(
+    settings: Settings, clock: Clock = system_clock, elapsed: Elapsed = elapsed_clock
+) -> App:
     """Return the application with every agent on its topic.
 
     Raises:
@@ -68,13 +72,12 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         Store(settings.clickhouse, lambda: app.leaving, app.may_write) for _ in range(3)
     )
 
-    windows = WindowsAgent(streams, publisher, clock, app)
+    windows = WindowsAgent(streams, publisher, elapsed, app)
     quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock, app.hold)
-    replay = Replay(settings.kafka.log_id, ingest_store, WindowsTail(settings.kafka))
+    table = RequestsTable(ingest_store, writer=uuid4().hex[:16])
+    replay = Replay(settings.kafka.log_id, ingest_store, table, WindowsTail(settings.kafka))
     preparer = Preparer(settings, replay, prices, clock)
-    ingest = IngestAgent(
-        settings, ingest_store, replay, publisher, preparer, windows, quality, clock, app
-    )
+    ingest = IngestAgent(settings, table, replay, publisher, preparer, windows, quality, clock, app)
     feedback = FeedbackAgent(
         queries,
         sink_store,
@@ -98,7 +101,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         feedback,
     ]
     signals = SignalsAgent(sources, publisher)
-    merge = MergeAgent(streams, merge_store, signals, clock, app.hold)
+    merge = MergeAgent(streams, merge_store, signals, clock, elapsed, app.hold)
     alert = AlertAgent(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),

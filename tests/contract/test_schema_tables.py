@@ -31,6 +31,7 @@ from tests.contract.conftest import STORE_PASSWORD
 from tocsin.embedded.store import StoreAddress
 
 PLACE = {"kafka_log", "kafka_partition", "kafka_offset"}
+INSERT = {"insert_writer", "insert_number"}
 SERIES = {"provider", "model", "model_version", "route", "feature"}
 PERCENTILES = {f"{x}_p{p}_s" for x in ("ttft", "e2e", "tpot") for p in (50, 95, 99)}
 
@@ -38,7 +39,7 @@ PERCENTILES = {f"{x}_p{p}_s" for x in ("ttft", "e2e", "tpot") for p in (50, 95, 
 TABLES: dict[str, tuple[tuple[type[Message], ...], set[str], set[str]]] = {
     "requests": (
         (RequestEvent,),
-        {*PLACE, "kafka_topic", "kafka_index", "failed", "rejected", "cost_usd"},
+        {*PLACE, *INSERT, "kafka_topic", "kafka_index", "failed", "rejected", "cost_usd"},
         set(),
     ),
     "windows": (

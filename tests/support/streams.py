@@ -98,6 +98,7 @@ class Rows:
     tokens: list[str] = field(default_factory=list)
     answers: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    arrow: Any = None
 
     async def insert(self, table: str, rows: Inserted, *, token: str = "") -> None:
         """Keep the rows, all or none."""
@@ -116,6 +117,11 @@ class Rows:
         """Answer by the first known word of the query."""
         self.asked.append(sql)
         return next((rows for word, rows in self.answers.items() if word in sql), [])
+
+    async def query_arrow(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+        """Answer with the Arrow columns given."""
+        self.asked.append(sql)
+        return self.arrow
 
 
 @dataclass(slots=True)

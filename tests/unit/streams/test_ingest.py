@@ -15,9 +15,12 @@ from streams import metrics, retry
 from streams.ingest import IngestAgent
 from streams.prepare import Preparer
 from streams.replay import Replay
+from streams.requests_table import RequestsTable
 from streams.windows import WindowsAgent
 from tests.support.events import NOW_US, event, numbered_id
 from tests.support.streams import Log, LoggedEvent, Outbox, Rows, TailOf, Turn
+
+DAY = "2026-09-21"
 
 
 class Samples:
@@ -38,11 +41,12 @@ class Setup:
         self.samples = Samples()
         self.turn = Turn()
         self.windows = WindowsAgent(settings.streams, self.outbox, lambda: NOW_US, self.turn)
-        replay = Replay("log-1", self.store, tail or TailOf())
+        table = RequestsTable(self.store, "writer")
+        replay = Replay("log-1", self.store, table, tail or TailOf())
         self.preparer = Preparer(settings, replay, load_price_book(), lambda: NOW_US)
         self.agent = IngestAgent(
             settings,
-            self.store,
+            table,
             replay,
             self.outbox,
             self.preparer,
@@ -104,8 +108,8 @@ async def test_nothing_is_acknowledged_before_the_windows_are_sent() -> None:
     setup = Setup()
     await setup.take(setup.record(9))  # so that the partition is announced
     chunks = [setup.log.chunk(setup.record(n)) for n in (0, 1)]
-    setup.outbox.failures = 1
-    await setup.agent.process(chunks)
+    setup.outbox.failures = 2
+    await setup.agent.process(chunks)  # which flushes, for nothing is behind
     await setup.windows.flush()
     assert [chunk.acked for chunk in chunks] == [0, 0]
     await setup.windows.flush()
@@ -145,7 +149,7 @@ async def test_a_replay_skips_what_store_and_windows_hold_and_does_the_rest() ->
     store = Rows(
         answers={
             "max(kafka_offset)": [(2, 1)],
-            "kafka_index": [(2, 0, 0), (2, 1, 0)],
+            "kafka_index,": [(0, 0, "", 0, DAY), (1, 0, "", 0, DAY)],
             "SELECT event_id": [(numbered_id(0),), (numbered_id(1),)],
         }
     )
@@ -159,7 +163,7 @@ async def test_half_a_batch_record_in_the_store_is_made_whole() -> None:
     store = Rows(
         answers={
             "max(kafka_offset)": [(2, 0)],
-            "kafka_index": [(2, 0, 0)],
+            "kafka_index,": [(0, 0, "", 0, DAY)],
             "SELECT event_id": [(numbered_id(0),)],
         }
     )

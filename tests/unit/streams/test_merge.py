@@ -38,10 +38,16 @@ class Signals:
 class Setup:
     def __init__(self) -> None:
         self.now_us = START
+        self.passed_us = 7
         self.store, self.signals = Rows(), Signals()
         self.log = Log(Topics.WINDOWS.name)
         self.agent = MergeAgent(
-            StreamSettings(), self.store, self.signals, lambda: self.now_us, lambda _: None
+            StreamSettings(),
+            self.store,
+            self.signals,
+            lambda: self.now_us,
+            lambda: self.passed_us,
+            lambda _: None,
         )
         self.sequence = 0
 
@@ -102,7 +108,7 @@ async def test_a_late_partial_corrects_the_window_with_a_revision(setup: Setup) 
 
 async def test_a_source_that_is_read_to_its_end_does_not_hold_the_others(setup: Setup) -> None:
     await setup.take(setup.batch(0, 3, 12, "a"), setup.batch(0, 4, 5, "b"))
-    setup.now_us += 600_000_000
+    setup.passed_us += 600_000_000
     await setup.take(setup.batch(1, 1, 21, "a"))
     assert setup.rows == []  # nobody may be reading it, and what it holds is to come
     await setup.take(setup.batch(0, 0, 5, "b", idle=True))
@@ -111,9 +117,11 @@ async def test_a_source_that_is_read_to_its_end_does_not_hold_the_others(setup: 
 
 async def test_silence_moves_the_windows_and_is_evaluated(setup: Setup) -> None:
     await setup.take(setup.batch(0, 3, 12), setup.batch(0, 0, 12, idle=True))
-    setup.now_us += 60_000_000
+    setup.now_us += 60_000_000  # the clock is put forward; no time has passed
     await setup.agent.advance()
-    assert setup.signals.ends[0] == START + SIZE
+    assert setup.signals.ends == [START + SIZE]
+    setup.passed_us += 60_000_000
+    await setup.agent.advance()
     assert setup.signals.ends[-1] > START + 5 * SIZE
 
 
