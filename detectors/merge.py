@@ -7,6 +7,7 @@ from typing import Final
 
 from detectors.closed_window import Window
 from detectors.errors import DetectorError, SketchError
+from detectors.fences import Fences
 from detectors.figures import COUNTS
 from detectors.sketch import DEFAULT_ALPHA, DDSketch
 from schemas.window import WindowBatch, WindowPartial
@@ -28,12 +29,12 @@ class WindowMerger:
     counted, never dropped in silence.
 
     A repeated batch (same source, epoch and sequence) is ignored, so that what Kafka delivers twice
-    counts once; batches of one epoch may overtake each other. A new epoch is a new owner of the
-    source, who counts anew what the old one did not get through: from its first batch on, those of
-    older epochs are ignored too.
+    counts once; batches of one source may overtake each other. What an owner sends that another one
+    has followed is ignored, too (``Fences``).
 
     Args:
         correction_us: how long a closed window can still be corrected.
+        fences: who may count which source.
         alpha: the relative error that every sketch must have.
 
     Attributes:
@@ -46,7 +47,7 @@ class WindowMerger:
 
     """
 
-    def __init__(self, correction_us: int, alpha: float = DEFAULT_ALPHA) -> None:
+    def __init__(self, correction_us: int, fences: Fences, alpha: float = DEFAULT_ALPHA) -> None:
         if correction_us < 0:
             raise DetectorError("correction time must not be negative")
         self.late_partials = 0
@@ -54,6 +55,7 @@ class WindowMerger:
         self.repeated_batches = 0
         self.fenced_batches = 0
         self._correction_us = correction_us
+        self._fences = fences
         self._alpha = alpha
         self._watermark_us = 0
         self._windows: dict[_Key, _Sum] = {}
@@ -64,18 +66,20 @@ class WindowMerger:
         """Return how many windows wait for the watermark, corrections included."""
         return sum(held.dirty for held in self._windows.values())
 
-    def add(self, batch: WindowBatch) -> None:
-        """Add a batch of partials, all or nothing.
+    def add(self, batch: WindowBatch, offset: int) -> None:
+        """Add a batch of partials, all or nothing; ``offset`` is its place in the log.
 
         Raises:
             DetectorError: a window ends before its start, or a sketch is malformed or of another
                 precision; nothing of the batch was added and its sequence may come again.
 
         """
-        seen = self._sequences(batch)
-        if seen is None:
+        if batch.fence is None:
+            self._fences.announce(batch.source, offset)
+        elif self._fences.bar(batch.source, batch.fence, offset):
             self.fenced_batches += 1
             return
+        seen = self._sequences(batch)
         if batch.sequence in seen:
             self.repeated_batches += 1
             return
@@ -113,16 +117,13 @@ class WindowMerger:
         labels = tuple(sorted(partial.labels.items()))
         return (partial.window_start_us, partial.window_end_us, labels), partial, sketches
 
-    def _sequences(self, batch: WindowBatch) -> _Seen | None:
-        """Return the sequences of the batch's epoch, None when the epoch is over."""
+    def _sequences(self, batch: WindowBatch) -> _Seen:
         epochs = self._seen.setdefault(batch.source, OrderedDict())
-        seen = epochs.get(batch.epoch)
-        if seen is None:
-            seen = epochs[batch.epoch] = _Seen()
-            if len(epochs) > _EPOCHS_KEPT:
-                epochs.popitem(last=False)
-            return seen
-        return seen if next(reversed(epochs)) == batch.epoch else None
+        seen = epochs.setdefault(batch.epoch, _Seen())
+        epochs.move_to_end(batch.epoch)
+        if len(epochs) > _EPOCHS_KEPT:
+            epochs.popitem(last=False)
+        return seen
 
 
 class _Seen:

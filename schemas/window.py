@@ -57,7 +57,8 @@ class WindowBatch(Message):
 
     ``watermark_us`` is that partition's watermark: no more partials of windows that end at or
     before it will come, save corrections. ``sequence`` ascends for each (source, epoch), so that a
-    repeated message is seen; ``epoch`` is new with each owner of the partition.
+    repeated message is seen; ``epoch`` is new with each owner of the partition. ``fence`` is the
+    offset at which that owner announced itself: by a message that has no fence, and no partials.
     ``up_to_offset``: every event of the source up to this offset is in this batch or in an earlier
     one; absent on all but the last of several messages that one flush was cut into.
     ``idle``: the source is read to its end and has been silent for a while, so that windows need
@@ -68,6 +69,7 @@ class WindowBatch(Message):
     source: Name
     epoch: Name
     sequence: Count
+    fence: Count | None = None
     watermark_us: Micros
     up_to_offset: Count | None = None
     idle: bool = False

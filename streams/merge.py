@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from detectors.closed_window import Window
 from detectors.errors import DetectorError
+from detectors.fences import Fences
 from detectors.merge import WindowMerger
 from detectors.watermark import Watermark
 from schemas.clock import Clock, Elapsed
@@ -46,6 +47,15 @@ class MergeAgent:
     A batch of partials is acknowledged only when no correction of its windows can come any more:
     a restart reads again what it needs to close and to correct windows whole. Held events wait for
     that, not for the agent: a rebalance does not wait for them.
+
+    Args:
+        settings: windows, lateness.
+        store: where closed windows go.
+        signals: what makes signals of them.
+        clock: what time it is, to tell the lag.
+        elapsed: how much time has passed, to tell silence.
+        hold: lets Faust wait no more for events.
+        owners: a table of each source's announcements, kept over restarts.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class MergeAgent:
         clock: Clock,
         elapsed: Elapsed,
         hold: Hold,
+        owners: MutableMapping[str, str],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -63,6 +74,7 @@ class MergeAgent:
         self._clock = clock
         self._elapsed = elapsed
         self._hold = hold
+        self._fences = Fences(owners)
         self._lock = asyncio.Lock()
         self._owner = False
         self._begin()
@@ -72,7 +84,7 @@ class MergeAgent:
         self._correction_us = settings.correction_us
         # Lateness is the first stage's matter: its watermarks have it taken off.
         self._watermark = Watermark(0)
-        self._merger = WindowMerger(self._correction_us)
+        self._merger = WindowMerger(self._correction_us, self._fences)
         self._pending: deque[tuple[Any, int]] = deque()
         self._last_offset = -1
         self._closed: list[Window] = []
@@ -125,7 +137,7 @@ class MergeAgent:
         last_end_us = 0
         try:
             batch = WindowBatch.model_validate_json(event.value or b"")
-            self._merger.add(batch)
+            self._merger.add(batch, event.message.offset)
         except (ValidationError, DetectorError) as error:
             # Only a worker of another version writes what this one cannot read.
             metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()

@@ -7,7 +7,7 @@ Offsets of taken-in events are acknowledged here, once the partial windows that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import uuid4
@@ -23,6 +23,7 @@ from schemas.topics import Topics
 from schemas.window import WindowBatch, WindowPartial
 from streams import metrics
 from streams.batch import Batch
+from streams.errors import AbandonedError, StoreUnavailableError
 from streams.letters import Publishes
 from streams.replay import source_name
 from streams.tail import Fence
@@ -38,6 +39,13 @@ MAX_MESSAGE_BYTES: Final = 900_000
 class Reading(Protocol):
     """What knows how far partitions are read: the application."""
 
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the worker stops, or its partitions are about to move."""
+
+    def may_write(self) -> bool:
+        """Tell whether this worker's partitions are surely still its own."""
+
     def caught_up(self, partition: int) -> bool:
         """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
 
@@ -49,6 +57,7 @@ class _Source:
     store: WindowStore
     heard_us: int
     epoch: str = field(default_factory=lambda: uuid4().hex)
+    fence: int | None = None
     sequence: int = 0
     watermark_us: int = 0
     told_watermark_us: int = 0
@@ -99,20 +108,31 @@ class WindowsAgent:
     async def announce(self, partitions: Iterable[int]) -> dict[int, Fence]:
         """Say on ``llm.windows`` that these partitions are this worker's; return where.
 
-        Nothing that an earlier owner sends behind it counts.
+        Nothing that an earlier owner sends behind it counts (``detectors.fences``).
 
         Raises:
-            Exception: the broker did not take it; nothing is announced.
+            AbandonedError: they may be another's by now, and the worker is leaving.
+            StoreUnavailableError: they may be another's by now.
+            Exception: the broker did not take it.
         """
         async with self._lock:
-            names = {partition: self._source(partition) for partition in partitions}
-            messages = [
-                (source_name(partition), self._message(partition, source, ()))
-                for partition, source in names.items()
-            ]
-            offsets = await self._publisher.send_many(Topics.WINDOWS, messages)
-        fences = zip(names.items(), offsets, strict=True)
-        return {partition: Fence(source.epoch, at) for (partition, source), at in fences}
+            sources = {partition: self._source(partition) for partition in partitions}
+            await self._announce(sources)
+        return {p: Fence(s.epoch, s.fence or 0) for p, s in sources.items()}
+
+    async def _announce(self, sources: Mapping[int, _Source]) -> None:
+        new = {p: s for p, s in sources.items() if s.fence is None}
+        if not new:
+            return
+        if not self._reading.may_write():
+            if self._reading.leaving:
+                raise AbandonedError("this worker's partitions move")
+            raise StoreUnavailableError("the group has not confirmed this worker lately")
+        messages = [self._message(partition, source, ()) for partition, source in new.items()]
+        items = [(message.source, message) for message in messages]
+        offsets = await self._publisher.send_many(Topics.WINDOWS, items)
+        for source, offset in zip(new.values(), offsets, strict=True):
+            source.fence = offset
 
     async def flush_if_due(self) -> None:
         """Flush when ``flush_s`` has passed since the last time."""
@@ -125,13 +145,16 @@ class WindowsAgent:
 
         A failed send is kept and sent first next time, under its own sequence numbers.
         """
+        if not self._reading.may_write():
+            return  # another worker may have the partitions, and count them, by now
         async with self._lock:
             events, self._unacknowledged = self._unacknowledged, []
-            for partition, source in self._sources.items():
-                self._look_for_silence(partition, source)
-                if source.changed:
-                    self._outgoing.extend(self._drain(partition, source))
             try:
+                await self._announce(self._sources)
+                for partition, source in self._sources.items():
+                    self._look_for_silence(partition, source)
+                    if source.changed:
+                        self._outgoing.extend(self._drain(partition, source))
                 await self._publisher.send_many(Topics.WINDOWS, self._outgoing)
             except BaseException as error:
                 self._unacknowledged = events + self._unacknowledged
@@ -145,9 +168,9 @@ class WindowsAgent:
                 event.ack()
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Announce partitions of this worker, so that no window closes before they were heard."""
+        """Take partitions up, so that the next flush announces them and no window closes before."""
         for partition in partitions:
-            self._source(partition).changed = True
+            self._source(partition)
 
     async def revoked(self, partitions: Iterable[int]) -> None:
         """Send what is open of partitions that go to another worker, and forget them.
@@ -205,6 +228,7 @@ class WindowsAgent:
             source=source_name(partition),
             epoch=source.epoch,
             sequence=source.sequence,
+            fence=source.fence,
             watermark_us=source.told_watermark_us,
             up_to_offset=source.up_to_offset if whole else None,
             idle=source.idle,

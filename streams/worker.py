@@ -101,7 +101,15 @@ def build_app(
         feedback,
     ]
     signals = SignalsAgent(sources, publisher)
-    merge = MergeAgent(streams, merge_store, signals, clock, elapsed, app.hold)
+    merge = MergeAgent(
+        streams,
+        merge_store,
+        signals,
+        clock,
+        elapsed,
+        app.hold,
+        owners=text_table(app, "window-owners"),
+    )
     alert = AlertAgent(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),

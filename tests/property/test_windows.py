@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from detectors.fences import Fences
 from detectors.merge import WindowMerger
 from detectors.watermark import Watermark
 from detectors.window import WindowStore
@@ -30,7 +31,7 @@ def test_every_request_is_in_one_window_once_and_p95_is_p95(seed: int) -> None:
         rng.choice(partitions).append(event)
     stores = [WindowStore(SIZE, DIMENSIONS) for _ in partitions]
     watermark = Watermark(LATENESS)
-    merger = WindowMerger(correction_us=60_000_000)
+    merger = WindowMerger(60_000_000, Fences({}))
     for i in range(len(partitions)):
         watermark.observe(str(i), 0, 0)
     closed = {}
@@ -46,12 +47,13 @@ def test_every_request_is_in_one_window_once_and_p95_is_p95(seed: int) -> None:
                 source=str(i),
                 epoch="e",
                 sequence=low,
+                fence=0,
                 watermark_us=0,
                 partials=stores[i].drain(),
             )
             wire = batch.to_json()
             for _ in range(rng.choice([1, 2])):  # Kafka delivers at least once
-                merger.add(WindowBatch.model_validate_json(wire))
+                merger.add(WindowBatch.model_validate_json(wire), low + 1)
         for window in merger.close(watermark.advance(0)):
             assert window.revision == 0  # nothing was late
             closed[window.start_us, *map(window.labels.__getitem__, DIMENSIONS)] = window

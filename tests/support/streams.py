@@ -129,12 +129,18 @@ class Turn:
     """The application, as far as ingest and windows ask it."""
 
     turn: int = 0
+    leaving: bool = False
+    confirmed: bool = True
     read_to_the_end: bool = True
     held: list[Any] = field(default_factory=list)
 
     def hold(self, events: Iterable[Any]) -> None:
         """Note what Faust need not wait for."""
         self.held += events
+
+    def may_write(self) -> bool:
+        """Tell whether the group has confirmed this worker."""
+        return self.confirmed
 
     def caught_up(self, partition: int) -> bool:
         """Tell whether the partitions are read to their end."""

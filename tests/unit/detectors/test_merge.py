@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.errors import DetectorError
+from detectors.fences import Fences
 from detectors.merge import WindowMerger
 from detectors.sketch import DDSketch
 from schemas.base import SCHEMA_VERSION
@@ -31,16 +32,32 @@ def partial(
 
 
 def batch(
-    *partials: WindowPartial, source: str = "p0", epoch: str = "e", sequence: int | None = None
+    *partials: WindowPartial,
+    source: str = "p0",
+    epoch: str = "e",
+    sequence: int | None = None,
+    fence: int | None = 0,
 ) -> WindowBatch:
     return WindowBatch(
         schema_version=SCHEMA_VERSION,
         source=source,
         epoch=epoch,
         sequence=next(_numbers) if sequence is None else sequence,
+        fence=fence,
         watermark_us=0,
         partials=partials,
     )
+
+
+class Merger(WindowMerger):
+    """A merger whose log is the order of its calls."""
+
+    def __init__(self, correction_us: int) -> None:
+        super().__init__(correction_us, Fences({}))
+        self._offsets = itertools.count(1)
+
+    def add(self, batch: WindowBatch, offset: int | None = None) -> None:
+        super().add(batch, next(self._offsets) if offset is None else offset)
 
 
 def sketch(*values: float) -> SketchState:
@@ -50,7 +67,7 @@ def sketch(*values: float) -> SketchState:
 
 
 def test_partials_of_all_sources_add_up() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     merger.add(
         batch(
             partial(requests=3, errors=1, cost_nano_usd=7, sketches={"e2e_s": sketch(1, 2)}),
@@ -66,7 +83,7 @@ def test_partials_of_all_sources_add_up() -> None:
 
 
 def test_windows_close_when_the_watermark_has_passed_and_oldest_first() -> None:
-    merger = WindowMerger(correction_us=0)
+    merger = Merger(correction_us=0)
     merger.add(batch(partial(20), partial(0), partial(10)))
     assert merger.close(10 * S - 1) == []
     assert [w.start_us for w in merger.close(20 * S)] == [0, 10 * S]
@@ -76,7 +93,7 @@ def test_windows_close_when_the_watermark_has_passed_and_oldest_first() -> None:
 
 
 def test_repeated_batch_counts_once() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     merger.add(batch(partial(), sequence=1))
     merger.add(batch(partial(), sequence=1))
     merger.add(batch(partial(), sequence=1, epoch="new owner"))
@@ -87,18 +104,35 @@ def test_repeated_batch_counts_once() -> None:
 
 def test_an_owner_that_was_followed_by_another_counts_no_more() -> None:
     """It was stalled; its successor reads again all that it had not got through."""
-    merger = WindowMerger(correction_us=60 * S)
-    merger.add(batch(partial(requests=5), epoch="old"))
-    merger.add(batch(epoch="new"))
-    merger.add(batch(partial(requests=3), epoch="old"))
-    merger.add(batch(partial(requests=1), epoch="old", source="p1"))
-    merger.add(batch(partial(requests=3), epoch="new"))
+    merger = Merger(correction_us=60 * S)
+    log = [
+        (10, batch(fence=None)),
+        (11, batch(partial(requests=5), fence=10)),
+        (20, batch(fence=None)),
+        (21, batch(partial(requests=3), fence=10)),
+        (22, batch(partial(requests=1), fence=10, source="p1")),
+        (23, batch(partial(requests=3), fence=20)),
+    ]
+    for offset, message in log:
+        merger.add(message, offset)
     assert [w.requests for w in merger.close(10 * S)] == [9]
     assert merger.fenced_batches == 1
 
 
+def test_after_a_restart_behind_the_announcements_the_same_batches_count() -> None:
+    owners: dict[str, str] = {}
+    for _ in range(2):
+        merger = WindowMerger(60 * S, Fences(owners))
+        for offset in (10, 20) if not owners else ():
+            merger.add(batch(fence=None), offset)
+        merger.add(batch(partial(requests=5), fence=10), 11)
+        merger.add(batch(partial(requests=3), fence=10), 21)
+        merger.add(batch(partial(requests=4), fence=20), 22)
+        assert [w.requests for w in merger.close(10 * S)] == [9]
+
+
 def test_batches_may_overtake_each_other() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     for sequence in (2, 1, 3, 2, 1, 0):
         merger.add(batch(partial(), sequence=sequence))
     assert [w.requests for w in merger.close(10 * S)] == [4]
@@ -106,7 +140,7 @@ def test_batches_may_overtake_each_other() -> None:
 
 
 def test_a_very_old_sequence_counts_as_repeated() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     for sequence in range(5_000):
         merger.add(batch(sequence=sequence))
     merger.add(batch(partial(), sequence=3))
@@ -115,7 +149,7 @@ def test_a_very_old_sequence_counts_as_repeated() -> None:
 
 
 def test_late_partial_corrects_the_whole_window() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     merger.add(batch(partial(requests=3, sketches={"e2e_s": sketch(1)})))
     (first,) = merger.close(10 * S)
     merger.add(batch(partial(requests=2, sketches={"e2e_s": sketch(9)})))
@@ -127,7 +161,7 @@ def test_late_partial_corrects_the_whole_window() -> None:
 
 
 def test_a_late_series_of_a_closed_window_comes_out_as_its_first_revision() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     merger.add(batch(partial()))
     merger.close(10 * S)
     merger.add(batch(partial(model="late")))
@@ -135,7 +169,7 @@ def test_a_late_series_of_a_closed_window_comes_out_as_its_first_revision() -> N
 
 
 def test_too_late_even_for_a_correction_is_counted() -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     merger.add(batch(partial()))
     assert len(merger.close(69 * S)) == 1
     merger.add(batch(partial(requests=2)))
@@ -146,7 +180,7 @@ def test_too_late_even_for_a_correction_is_counted() -> None:
 
 
 def test_watermark_does_not_go_back() -> None:
-    merger = WindowMerger(correction_us=0)
+    merger = Merger(correction_us=0)
     merger.close(50 * S)
     assert merger.close(10 * S) == []
     merger.add(batch(partial(requests=2)))
@@ -167,7 +201,7 @@ def test_watermark_does_not_go_back() -> None:
     ],
 )
 def test_a_malformed_partial_spoils_nothing(bad: WindowPartial) -> None:
-    merger = WindowMerger(correction_us=60 * S)
+    merger = Merger(correction_us=60 * S)
     with pytest.raises(DetectorError):
         merger.add(batch(partial(), bad, sequence=1, source="bad"))
     merger.add(batch(partial(requests=9), sequence=1, source="bad"))
@@ -176,4 +210,4 @@ def test_a_malformed_partial_spoils_nothing(bad: WindowPartial) -> None:
 
 def test_negative_correction_time_is_refused() -> None:
     with pytest.raises(DetectorError):
-        WindowMerger(correction_us=-1)
+        Merger(correction_us=-1)

@@ -48,6 +48,7 @@ class Setup:
             lambda: self.now_us,
             lambda: self.passed_us,
             lambda _: None,
+            owners={},
         )
         self.sequence = 0
 
@@ -67,6 +68,7 @@ class Setup:
             source=source,
             epoch="e",
             sequence=self.sequence,
+            fence=0,
             watermark_us=START + round(watermark_s * 1e6),
             partials=(partial,) if requests else (),
             **told,

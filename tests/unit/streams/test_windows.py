@@ -13,6 +13,7 @@ from schemas.topics import Topics
 from schemas.window import WindowBatch
 from streams import metrics, windows
 from streams.batch import Batch
+from streams.errors import AbandonedError, StoreUnavailableError
 from streams.windows import WindowsAgent
 from tests.support.events import NOW_US, event, numbered_id
 from tests.support.streams import Log, Outbox, Turn, batch_of
@@ -39,7 +40,8 @@ def agent_with(outbox: Outbox, turn: Turn | None = None) -> WindowsAgent:
 
 
 def sent(outbox: Outbox) -> list[WindowBatch]:
-    return list(outbox.of(Topics.WINDOWS))
+    """Return what was sent behind the announcements."""
+    return [message for message in outbox.of(Topics.WINDOWS) if message.fence is not None]
 
 
 async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() -> None:
@@ -49,8 +51,8 @@ async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() ->
     await agent.flush()
     first, second = sent(outbox)
     assert [(b.source, b.up_to_offset, b.sequence) for b in (first, second)] == [
-        ("llm.requests-0", 9, 1),
-        ("llm.requests-1", 3, 1),
+        ("llm.requests-0", 9, 2),
+        ("llm.requests-1", 3, 2),
     ]
     assert first.epoch != second.epoch
     assert [sum(p.requests for p in b.partials) for b in (first, second)] == [2, 1]
@@ -58,8 +60,10 @@ async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() ->
 
 
 async def test_a_failed_flush_is_sent_first_next_time_under_its_own_number() -> None:
-    outbox = Outbox(failures=1)
+    outbox = Outbox()
     agent = agent_with(outbox)
+    await agent.announce([0])
+    outbox.failures = 1
     records = [Log("t").append(b"1"), Log("t").append(b"2")]
     agent.add(batch((0, 1)))
     agent.acknowledge_later(records[:1])
@@ -69,7 +73,7 @@ async def test_a_failed_flush_is_sent_first_next_time_under_its_own_number() -> 
     agent.add(batch((0, 2)))
     agent.acknowledge_later(records[1:])
     await agent.flush()
-    assert [(b.sequence, b.up_to_offset) for b in sent(outbox)] == [(1, 1), (2, 2)]
+    assert [(b.sequence, b.up_to_offset) for b in sent(outbox)] == [(2, 1), (3, 2)]
     assert [record.acked for record in records] == [1, 1]
     await agent.flush()
     assert len(sent(outbox)) == 2
@@ -103,8 +107,8 @@ async def test_events_that_come_during_a_flush_wait_for_the_next() -> None:
 async def test_a_cancelled_flush_loses_nothing() -> None:
     class Stuck(Outbox):
         async def send_many(self, topic: Any, items: Any) -> list[int]:
-            if not self.sent:
-                self.sent = [("", "", items[0][1])]
+            if len(self.sent) == 1:  # the announcement
+                self.sent.append(("", "", items[0][1]))
                 await asyncio.Event().wait()
             return await super().send_many(topic, items)
 
@@ -138,7 +142,7 @@ async def test_a_large_flush_is_cut_and_only_its_last_piece_lets_windows_close(
     await agent.flush()
     pieces = sent(outbox)[1:]
     assert len(pieces) > 2
-    assert [b.sequence for b in pieces] == list(range(2, 2 + len(pieces)))
+    assert [b.sequence for b in pieces] == list(range(3, 3 + len(pieces)))
     assert {b.watermark_us for b in pieces[:-1]} == {told_us}
     assert {b.up_to_offset for b in pieces[:-1]} == {None}
     assert (pieces[-1].up_to_offset, pieces[-1].watermark_us > told_us) == (13, True)
@@ -151,9 +155,10 @@ async def test_an_assigned_partition_is_announced_before_it_is_heard() -> None:
     agent = agent_with(outbox)
     agent.assigned([3])
     await agent.flush()
-    (announced,) = sent(outbox)
+    await agent.flush()
+    (announced,) = outbox.of(Topics.WINDOWS)
     assert (announced.source, announced.watermark_us) == ("llm.requests-3", 0)
-    assert (announced.up_to_offset, announced.partials) == (None, ())
+    assert (announced.fence, announced.up_to_offset, announced.partials) == (None, None, ())
 
 
 async def test_what_is_open_is_sent_before_a_partition_goes_and_it_comes_back_anew() -> None:
@@ -165,7 +170,7 @@ async def test_what_is_open_is_sent_before_a_partition_goes_and_it_comes_back_an
     await agent.flush()
     first, second = sent(outbox)
     assert (first.up_to_offset, second.up_to_offset) == (1, 2)
-    assert (first.sequence, second.sequence) == (1, 1)
+    assert (first.sequence, second.sequence) == (2, 2)
     assert first.epoch != second.epoch
 
 
@@ -223,18 +228,39 @@ async def test_a_partition_read_to_its_end_says_once_that_it_is_silent() -> None
     assert [b.idle for b in sent(outbox)] == [False, True, False]
 
 
-async def test_an_owners_announcement_names_its_epoch_and_place() -> None:
+async def test_an_owner_announces_itself_once_and_names_that_place_with_each_batch() -> None:
     outbox = Outbox(failures=1)
     agent = agent_with(outbox)
     with pytest.raises(ConnectionError):
         await agent.announce([0, 3])
     fences = await agent.announce([0, 3])
-    first, second = sent(outbox)
-    assert (first.source, first.epoch, first.partials) == ("llm.requests-0", fences[0].epoch, ())
+    first, second = outbox.of(Topics.WINDOWS)
+    assert (first.source, first.fence, first.epoch) == ("llm.requests-0", None, fences[0].epoch)
     assert (second.epoch, fences[3].offset) == (fences[3].epoch, 1)
+    assert await agent.announce([3]) == {3: fences[3]}
     agent.add(batch((3, 8)))
     await agent.flush()
-    assert sent(outbox)[-1].epoch == fences[3].epoch
+    (told,) = sent(outbox)
+    assert (told.epoch, told.fence) == (fences[3].epoch, 1)
+
+
+async def test_nothing_is_sent_while_another_may_have_the_partitions() -> None:
+    outbox, turn = Outbox(), Turn()
+    agent = agent_with(outbox, turn)
+    chunk = Log("t").chunk(b"1")
+    agent.add(batch((0, 1)))
+    agent.acknowledge_later([chunk])
+    turn.confirmed = False
+    await agent.flush()
+    with pytest.raises(StoreUnavailableError):
+        await agent.announce([0])
+    turn.leaving = True
+    with pytest.raises(AbandonedError):
+        await agent.announce([0])
+    assert (outbox.sent, chunk.acked) == ([], 0)
+    turn.confirmed = True
+    await agent.flush()
+    assert (len(sent(outbox)), chunk.acked) == (1, 1)
 
 
 async def test_what_cannot_be_sent_before_a_partition_goes_is_left_to_its_next_owner() -> None:
