@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from detectors.errors import DetectorError
 
@@ -76,6 +76,11 @@ class Watermark:
             max_event_us = max(max_event_us, known.max_event_us)
             seen = known.seen if idle else seen
         self._sources[source] = _Source(max_event_us, seen, idle)
+
+    def wake(self) -> None:
+        """Take no source for idle any more until it says so again: readers may have changed."""
+        for source, known in self._sources.items():
+            self._sources[source] = replace(known, idle=False)
 
     def forget(self, source: str) -> None:
         """Drop a source that another worker reads from now on; the watermark stays."""

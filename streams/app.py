@@ -54,6 +54,10 @@ class App(faust.App):  # type: ignore[misc]
         """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
         return bool(self.consumer.caught_up(TP(Topics.REQUESTS.name, partition)))
 
+    def partitions(self) -> int:
+        """Return how many partitions ``llm.requests`` has, 0 before that is known."""
+        return int(self.consumer.topic_partitions(Topics.REQUESTS.name) or 0)
+
     def may_write(self) -> bool:
         """Tell whether this worker's partitions are surely still its own.
 

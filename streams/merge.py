@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from streams import metrics
 from streams.app import Hold
 from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
+from streams.replay import source_name
 from streams.rows import window_rows
 
 __all__ = ["Evaluates", "MergeAgent"]
@@ -56,6 +57,7 @@ class MergeAgent:
         elapsed: how much time has passed, to tell silence.
         hold: lets Faust wait no more for events.
         owners: a table of each source's announcements, kept over restarts.
+        partitions: how many partitions ``llm.requests`` has: each is a source to be heard.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class MergeAgent:
         elapsed: Elapsed,
         hold: Hold,
         owners: MutableMapping[str, str],
+        partitions: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -75,6 +78,7 @@ class MergeAgent:
         self._elapsed = elapsed
         self._hold = hold
         self._fences = Fences(owners)
+        self._partitions = partitions
         self._lock = asyncio.Lock()
         self._owner = False
         self._begin()
@@ -91,11 +95,19 @@ class MergeAgent:
         self._evaluated_us = 0
 
     async def assigned(self, owner: bool) -> None:
-        """Keep the open windows of a topic that stays with this worker; drop those of one gone."""
+        """Keep the open windows of a topic that stays with this worker; drop those of one gone.
+
+        Every partition has to be heard, or to be called idle by its new reader, before windows
+        close again: those that nobody has begun to read may hold more of them.
+        """
         async with self._lock:
             if self._owner and not owner:
                 self._begin()
             self._owner = owner
+            if owner:
+                self._watermark.wake()
+                for partition in range(self._partitions()):
+                    self._watermark.observe(source_name(partition), 0, self._elapsed())
 
     async def run(self, stream: Any) -> None:
         """Process ``llm.windows`` for ever; the Faust agent's body."""

@@ -8,7 +8,7 @@ counts (``detectors.merge``), and before which nothing more can come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -26,9 +26,8 @@ _FARTHEST: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """An owner's announcement in ``llm.windows``: its epoch, and an offset that holds it."""
+    """An owner's announcement in ``llm.windows``: where it stands."""
 
-    epoch: str
     offset: int
 
 
@@ -65,46 +64,67 @@ class WindowsTail:
             await consumer.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One message about a source; an announcement has no fence."""
+
+    offset: int
+    fence: int | None
+    up_to_offset: int | None
+
+
 async def _read_back(consumer: Any, sources: Mapping[str, Fence]) -> dict[str, int]:
     place = TopicPartition(Topics.WINDOWS.name, 0)
     consumer.assign([place])
     first = (await consumer.beginning_offsets([place]))[place]
-    end = last = max(fence.offset for fence in sources.values()) + 1
-    found: dict[str, int] = {}
+    start = last = max(fence.offset for fence in sources.values())
+    said: dict[str, list[_Said]] = {source: [] for source in sources}
     step = _STEP
-    while sources.keys() - found.keys() and end > first and last - end < _FARTHEST:
-        start = max(first, end - step)
-        found = {**await _read(consumer, place, range(start, end), sources), **found}
-        end, step = start, step * 4
-    return found
+    while start > first and last - start < _FARTHEST:
+        older = range(max(first, start - step), start)
+        for source, messages in (await _read(consumer, place, older, sources)).items():
+            said[source] = messages + said[source]
+        start, step = older.start, step * 4
+        if all(_counted(messages, start) is not None for messages in said.values()):
+            break
+    found = {source: _counted(messages, -1) for source, messages in said.items()}
+    return {source: offset for source, offset in found.items() if offset is not None}
+
+
+def _counted(said: Sequence[_Said], start: int) -> int | None:
+    """Return the newest offset that windows count, None when what lies before ``start`` decides.
+
+    A message counts unless an announcement stands between its fence and itself, as in
+    ``detectors.fences``: what of this was read so far is all that lies behind ``start``.
+    """
+    announced = [message.offset for message in said if message.fence is None]
+    for message in reversed(said):
+        if message.fence is None or message.up_to_offset is None:
+            continue
+        if message.fence < start:
+            return None
+        if not any(message.fence < offset < message.offset for offset in announced):
+            return message.up_to_offset
+    return None
 
 
 async def _read(
     consumer: Any, place: TopicPartition, offsets: range, sources: Mapping[str, Fence]
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    fenced = set()
+) -> dict[str, list[_Said]]:
+    said: dict[str, list[_Said]] = {source: [] for source in sources}
     consumer.seek(place, offsets.start)
     while await consumer.position(place) < offsets.stop:
         for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
             source = (record.key or b"").decode(errors="replace")
-            fence = sources.get(source)
-            if fence is None or source in fenced or record.offset >= offsets.stop:
-                continue
-            epoch, offset = _told(record.value)
-            # An announcement whose acknowledgement was lost was sent again: the first one counts.
-            if epoch == fence.epoch or record.offset >= fence.offset:
-                fenced.add(source)
-            elif offset is not None:
-                found[source] = max(offset, found.get(source, -1))
-    return found
+            if source in sources and record.offset < min(offsets.stop, sources[source].offset):
+                said[source] += _message(record.offset, record.value)
+    return said
 
 
-def _told(value: bytes | None) -> tuple[str | None, int | None]:
-    """Return a message's epoch and ``up_to_offset``, None for what it does not tell."""
+def _message(offset: int, value: bytes | None) -> list[_Said]:
+    """Return what a message says, nothing for one that cannot be read."""
     try:
         message = orjson.loads(value or b"")
-        epoch, offset = message.get("epoch"), message.get("up_to_offset")
+        return [_Said(offset, message.get("fence"), message.get("up_to_offset"))]
     except (orjson.JSONDecodeError, AttributeError):
-        return None, None
-    return epoch, offset if isinstance(offset, int) else None
+        return []

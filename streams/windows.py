@@ -64,6 +64,7 @@ class _Source:
     up_to_offset: int | None = None
     changed: bool = False
     idle: bool = False
+    idle_said_us: int = 0
 
 
 class WindowsAgent:
@@ -118,7 +119,7 @@ class WindowsAgent:
         async with self._lock:
             sources = {partition: self._source(partition) for partition in partitions}
             await self._announce(sources)
-        return {p: Fence(s.epoch, s.fence or 0) for p, s in sources.items()}
+        return {p: Fence(s.fence or 0) for p, s in sources.items()}
 
     async def _announce(self, sources: Mapping[int, _Source]) -> None:
         new = {p: s for p, s in sources.items() if s.fence is None}
@@ -193,16 +194,17 @@ class WindowsAgent:
         return self._sources[partition]
 
     def _look_for_silence(self, partition: int, source: _Source) -> None:
-        """Say once of a partition read to its end that it is silent: windows need not wait for it.
+        """Say of a partition read to its end that it is silent: windows need not wait for it.
 
         Only its reader can tell. A partition that nobody reads, or that is read with a lag, is not
-        silent, and windows do wait for it.
+        silent, and windows do wait for it. It is said again and again, for who merges the windows
+        trusts no word from before partitions moved.
         """
-        if source.idle or source.changed:
-            return
-        silent_us = self._elapsed() - source.heard_us
-        if silent_us >= self._settings.idle_us and self._reading.caught_up(partition):
-            source.idle = source.changed = True
+        now_us = self._elapsed()
+        silent_us = now_us - max(source.heard_us, source.idle_said_us)
+        if not source.changed and silent_us >= self._settings.idle_us:
+            source.idle = source.changed = self._reading.caught_up(partition)
+            source.idle_said_us = now_us
 
     def _drain(self, partition: int, source: _Source) -> Iterator[tuple[str, WindowBatch]]:
         source.changed = False

@@ -109,6 +109,7 @@ def build_app(
         elapsed,
         app.hold,
         owners=text_table(app, "window-owners"),
+        partitions=app.partitions,
     )
     alert = AlertAgent(
         rules,

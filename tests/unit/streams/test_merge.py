@@ -12,6 +12,7 @@ from schemas.settings import StreamSettings
 from schemas.topics import Topics
 from schemas.window import WindowBatch, WindowPartial
 from streams.merge import MergeAgent
+from streams.replay import source_name
 from tests.support.streams import Log, LoggedEvent, Rows
 
 SIZE = 10_000_000
@@ -39,6 +40,7 @@ class Setup:
     def __init__(self) -> None:
         self.now_us = START
         self.passed_us = 7
+        self.partitions = 0
         self.store, self.signals = Rows(), Signals()
         self.log = Log(Topics.WINDOWS.name)
         self.agent = MergeAgent(
@@ -49,6 +51,7 @@ class Setup:
             lambda: self.passed_us,
             lambda _: None,
             owners={},
+            partitions=lambda: self.partitions,
         )
         self.sequence = 0
 
@@ -115,6 +118,28 @@ async def test_a_source_that_is_read_to_its_end_does_not_hold_the_others(setup: 
     assert setup.rows == []  # nobody may be reading it, and what it holds is to come
     await setup.take(setup.batch(0, 0, 5, "b", idle=True))
     assert setup.rows[0] == (0, 7, 0)
+
+
+async def test_no_window_closes_before_every_partition_is_heard(setup: Setup) -> None:
+    setup.partitions = 2
+    await setup.agent.assigned(True)
+    first, second = (source_name(number) for number in (0, 1))
+    await setup.take(setup.batch(0, 3, 12, first))
+    assert setup.rows == []
+    await setup.take(setup.batch(0, 0, 0, second, idle=True))
+    assert setup.rows == [(0, 3, 0)]
+
+
+async def test_after_partitions_moved_no_old_word_of_silence_is_trusted(setup: Setup) -> None:
+    setup.partitions = 2
+    await setup.agent.assigned(True)
+    first, second = (source_name(number) for number in (0, 1))
+    await setup.take(setup.batch(0, 3, 2, first), setup.batch(0, 0, 0, second, idle=True))
+    await setup.agent.assigned(True)
+    await setup.take(setup.batch(0, 1, 12, first))
+    assert setup.rows == []
+    await setup.take(setup.batch(0, 5, 12, second))
+    assert setup.rows == [(0, 9, 0)]
 
 
 async def test_silence_moves_the_windows_and_is_evaluated(setup: Setup) -> None:

@@ -17,7 +17,7 @@ from tests.support.events import numbered_id
 from tests.support.streams import Rows, TailOf
 
 DAY = "2026-09-21"
-FENCES = {2: Fence("epoch", 7)}
+FENCES = {2: Fence(7)}
 
 
 def replay(counted: int | None = None, **answers: list[tuple[Any, ...]]) -> tuple[Replay, Rows]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -13,55 +15,62 @@ from streams.tail import Fence, WindowsTail
 from tests.support.broker import Broker, create_topics
 
 
-def said(source: str, sequence: int, up_to: int | None, epoch: str = "e") -> bytes:
+def said(sequence: int, up_to: int | None, fence: int | None = 0) -> bytes:
     return WindowBatch(
         schema_version=1,
-        source=source,
-        epoch=epoch,
+        source="r",
+        epoch="e",
         sequence=sequence,
+        fence=fence,
         watermark_us=0,
         up_to_offset=up_to,
     ).to_json()
+
+
+Log = Sequence[tuple[str, bytes]]
+
+
+async def found(broker: Broker, log: Log, *sources: str) -> dict[str, int]:
+    """Return what is counted, by a log whose last message announces every source."""
+    await create_topics(broker.bootstrap, [Topics.WINDOWS])
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+        for source, value in [*log, ("other", b"garbage")]:
+            place = await producer.send_and_wait(Topics.WINDOWS.name, value, key=source.encode())
+    reader = WindowsTail(KafkaSettings(bootstrap=broker.bootstrap))
+    return await reader.up_to(dict.fromkeys(sources, Fence(place.offset)))
 
 
 async def test_the_newest_offset_of_each_source_is_found_however_far_back(
     fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "_STEP", 4)
-    topic = Topics.WINDOWS
-    await create_topics(fresh_broker.bootstrap, [topic])
-    reader = WindowsTail(KafkaSettings(bootstrap=fresh_broker.bootstrap))
-    assert await reader.up_to({"r-0": Fence("new", -1)}) == {}
-
-    async with AIOKafkaProducer(bootstrap_servers=fresh_broker.bootstrap) as producer:
-
-        async def send(source: str, value: bytes) -> int:
-            place = await producer.send_and_wait(topic.name, value, key=source.encode())
-            return int(place.offset)
-
-        await send("r-1", said("r-1", 1, 70))
-        for sequence in range(1, 20):
-            await send("r-0", said("r-0", sequence, sequence * 10))
-        await send("r-0", said("r-0", 20, None))  # the first of two pieces: says nothing yet
-        await send("r-0", b"garbage")
-        await send("r-0", b"[1]")
-        await send("r-2", said("r-2", 1, None))
-        at = await send("r-1", said("r-1", 1, None, epoch="new"))
-        fences = {name: Fence("new", at) for name in ("r-0", "r-1", "r-2", "r-3")}
-        # Of an owner that does not know yet that it is none any more: the fence keeps it out.
-        await send("r-1", said("r-1", 2, 99))
-
-    assert await reader.up_to(fences) == {"r-0": 190, "r-1": 70}
+    log = [("r-0", said(1, None, None)), ("r-1", said(1, None, None)), ("r-1", said(2, 70, 1))]
+    log += [("r-0", said(sequence, sequence * 10)) for sequence in range(2, 20)]
+    log += [("r-0", said(20, None))]  # the first of two pieces: says nothing yet
+    log += [("r-0", b"garbage"), ("r-0", b"[1]"), ("r-2", said(1, None, None))]
+    sources = ("r-0", "r-1", "r-2", "r-3")
+    assert await found(fresh_broker, log, *sources) == {"r-0": 190, "r-1": 70}
 
 
-async def test_an_announcement_that_was_sent_twice_fences_from_its_first_time(
-    fresh_broker: Broker,
+async def test_an_empty_log_counts_nothing(fresh_broker: Broker) -> None:
+    assert await found(fresh_broker, [], "r-0") == {}
+
+
+@pytest.mark.parametrize("step", [1, 2, 500])
+async def test_what_a_stalled_owner_sent_behind_its_successors_announcement_is_not_counted(
+    fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    topic = Topics.WINDOWS
-    await create_topics(fresh_broker.bootstrap, [topic])
-    messages = [said("r", 1, 5), said("r", 1, None, "new"), said("r", 2, 9)]
-    async with AIOKafkaProducer(bootstrap_servers=fresh_broker.bootstrap) as producer:
-        for value in [*messages, said("r", 2, None, "new")]:
-            place = await producer.send_and_wait(topic.name, value, key=b"r")
-    reader = WindowsTail(KafkaSettings(bootstrap=fresh_broker.bootstrap))
-    assert await reader.up_to({"r": Fence("new", place.offset)}) == {"r": 5}
+    monkeypatch.setattr(tail, "_STEP", step)
+    announced = said(1, None, None)
+    log = [
+        ("r", announced),  # 0: the first owner
+        ("r", said(2, 5, 0)),
+        ("r", announced),  # 2: its successor, who gets nothing done
+        ("r", said(3, 9, 0)),  # 3: the first one, unaware
+        ("r", announced),  # 4: the third owner, whose acknowledgement is lost
+        ("r", said(4, 11, 0)),
+        ("r", said(2, None, 2)),
+        ("r", announced),  # 7: the third owner, again
+        ("r", said(5, 12, 0)),
+    ]
+    assert await found(fresh_broker, log, "r") == {"r": 5}
