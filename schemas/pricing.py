@@ -54,6 +54,25 @@ class Price(BaseModel):
             )
         return value
 
+    def cost(
+        self, input_tokens: int | None, cached_tokens: int | None, output_tokens: int | None
+    ) -> Decimal | None:
+        """Return USD for one request, None when a part of it is unknown.
+
+        ``input_tokens`` includes the cached ones, which are charged once, at their own price.
+        """
+        if input_tokens is None or output_tokens is None:
+            return None
+        cached = cached_tokens or 0
+        if cached and self.cached_input is None:
+            return None
+        dollars = (
+            self.input * (input_tokens - cached)
+            + (self.cached_input or Decimal(0)) * cached
+            + self.output * output_tokens
+        )
+        return dollars / 1_000_000
+
 
 class PriceBook(BaseModel):
     """All prices known; the exact (provider, model) wins over a model for every provider."""
@@ -117,7 +136,8 @@ def _nano(
     counts = (fresh, from_cache, answered)
     scale = next((s for s in _SCALES if all(not r * 1_000 * s % 1 for r in rates)), None)
     if scale is None:
-        costs = np.array([_rounded(rates, row) for row in zip(*counts, strict=True)], np.int64)
+        rows = zip(from_cache + fresh, from_cache, answered, strict=True)
+        costs = np.array([_rounded(price.cost(*map(int, row))) for row in rows], np.int64)
     else:
         # At most 1e9 tokens at 1e7 nano-dollars each, by the schemas' bounds: far inside int64.
         exact = sum(int(r * 1_000 * scale) * c for r, c in zip(rates, counts, strict=True))
@@ -134,9 +154,10 @@ _SCALES: Final = (1, 10, 100)
 """By which whole numbers prices of up to five decimals are multiplied to compute in integers."""
 
 
-def _rounded(rates: tuple[Decimal, ...], counts: tuple[np.int64, ...]) -> int:
-    cost = sum((r * 1_000 * int(c) for r, c in zip(rates, counts, strict=True)), Decimal(0))
-    return int(cost.to_integral_value(ROUND_HALF_EVEN))
+def _rounded(dollars: Decimal | None) -> int:
+    if dollars is None:
+        return PRICE_UNKNOWN
+    return int((dollars * NANO).to_integral_value(ROUND_HALF_EVEN))
 
 
 @lru_cache(maxsize=8)

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import numpy as np
 from clickhouse_connect.driver.client import Client
 
 from benchmarks.core.errors import InexactError
 from benchmarks.core.meter import cpu_seconds
+from benchmarks.core.workload import Workload, base_time
 from schemas.clickhouse.migrate import migrate, store_client
+from schemas.codec import decode_records, encode_batch
 from schemas.settings import ClickHouseSettings, KafkaSettings
+from streams.batch import Origin
+from streams.rows import event_rows
 from tocsin.embedded.broker import broker_answers, broker_child
 from tocsin.embedded.child import Child
 from tocsin.embedded.ports import LOOPBACK, choose_port
@@ -29,6 +34,7 @@ __all__ = [
     "Broker",
     "StoreRig",
     "Worker",
+    "at_rest",
     "running_broker",
     "running_store",
     "wait_for_rows",
@@ -42,6 +48,9 @@ BROKERS: Final = (TANSU, KAFKA)
 
 _START_S: Final = 60.0
 _STALL_S: Final = 120.0
+_WARM_EVENTS: Final = 5_000
+_REST_WINDOW_S: Final = 1.0
+_REST_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +159,32 @@ def running_store() -> Iterator[StoreRig]:
         migrate(settings)
         client = store_client(settings, settings.database)
         assert store.pid is not None
+        _warm(settings)
         try:
             yield StoreRig(settings, client, store.pid)
         finally:
             client.close()
+
+
+def _warm(settings: ClickHouseSettings) -> None:
+    """Let the store insert a few thousand rows into the same schema of another name.
+
+    An engine's first insert takes it a second: it is started up for the peers' sake, who have none.
+    """
+    other = settings.model_copy(update={"database": "warm"})
+    migrate(other)
+    now_us = time.time_ns() // 1_000
+    decoded = decode_records(
+        [encode_batch(Workload(_WARM_EVENTS, base_time(now_us, _WARM_EVENTS)))],
+        now_us=now_us,
+        future_us=60_000_000,
+        max_bytes=16 * 1024 * 1024,
+    )
+    places = np.arange(len(decoded.columns))
+    rows = event_rows(decoded.columns, Origin("warm", "warm", places * 0, places, places * 0))
+    with store_client(other, other.database) as client:
+        for _ in range(3):
+            client.insert_arrow("requests", rows)
 
 
 def worker_child(
@@ -217,6 +248,19 @@ def wait_until(
             tails = "; ".join(child.tail() for child in children)
             raise TimeoutError(f"{what}: not within {timeout_s:g} s; {tails}")
         time.sleep(0.1)
+
+
+def at_rest(pids: Sequence[int | None]) -> Callable[[], bool]:
+    """Return what tells whether processes have used little CPU for a second."""
+    used: list[tuple[float, float]] = []
+
+    def resting() -> bool:
+        now, total = time.monotonic(), sum(cpu_seconds(pid) for pid in pids if pid is not None)
+        used.append((now, total))
+        before = [cpu for at, cpu in used if at <= now - _REST_WINDOW_S]
+        return bool(before) and total - before[-1] <= _REST_SHARE * _REST_WINDOW_S * len(pids)
+
+    return resting
 
 
 def wait_for_rows(store: StoreRig, children: Sequence[Child], events: int, look_s: float) -> None:

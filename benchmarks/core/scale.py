@@ -19,8 +19,6 @@ def measure_scale(
 ) -> dict[str, Any]:
     """Return by kind of record the figures of one and of two workers, and their ratio.
 
-    All wait for their share of the partitions before they take events, so that nobody reads alone.
-
     Raises:
         InexactError, PartFailedError, TimeoutError: as in ``run_tocsin``.
     """
@@ -28,7 +26,7 @@ def measure_scale(
     for number in range(rounds):
         for kind in KINDS:
             for workers in (1, 2):
-                measured = run_tocsin(broker, kind, backlog, workers, gated=True)
+                measured = run_tocsin(broker, kind, backlog, workers)
                 runs.setdefault((kind, workers), []).append(measured)
                 tell(
                     f"scale, round {number + 1} of {rounds}, {kind}, {workers} worker(s): "

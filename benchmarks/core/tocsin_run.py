@@ -21,6 +21,7 @@ from benchmarks.core.preload import PARTITIONS, Backlog
 from benchmarks.core.rig import (
     Broker,
     StoreRig,
+    at_rest,
     running_store,
     wait_for_rows,
     wait_until,
@@ -38,6 +39,7 @@ _SCRIPT: Final = "benchmarks.core.contenders.tocsin"
 _LOOK_S: Final = 0.2
 _WINDOWS_S: Final = 60.0
 _SHARE_S: Final = 60.0
+_REST_S: Final = 60.0
 _STOP_S: Final = 60.0
 _ROWS: Final = """
     SELECT count(), countIf(failed), sum(input_tokens), sum(output_tokens),
@@ -79,12 +81,11 @@ def ended_at(flushes: Sequence[Flush], ends: Mapping[str, int]) -> float:
     return last
 
 
-def run_tocsin(
-    broker: Broker, kind: str, backlog: Backlog, workers: int = 1, *, gated: bool = False
-) -> Measured:
+def run_tocsin(broker: Broker, kind: str, backlog: Backlog, workers: int = 1) -> Measured:
     """Let workers read a backlog into a new store.
 
-    Gated ones take no events before the partitions are shared out among them.
+    They take no events before the partitions are shared out among them and they have come to rest:
+    what a process does once in its life is measured for none of the contenders.
 
     Raises:
         InexactError: something is lost, doubled or wrong.
@@ -99,7 +100,7 @@ def run_tocsin(
         path = Path(scratch)
         gate = path / "gate"
         script = [_SCRIPT, "--requests", requests_topic(kind), "--run", run]
-        script += ["--gate", str(gate)] if gated else []
+        script += ["--gate", str(gate)]
         started = [
             worker_child(
                 f"worker-{number}", path / str(number), broker, store, group=run, script=script
@@ -107,13 +108,13 @@ def run_tocsin(
             for number in range(workers)
         ]
         children = [worker.child for worker in started]
-        before = (store.cpu_s, broker.cpu_s)
         try:
             for child in children:
                 child.start()
-            if gated:
-                wait_until(lambda: _shared_out(path, workers), children, _SHARE_S, "partitions")
-                gate.touch()
+            wait_until(lambda: _shared_out(path, workers), children, _SHARE_S, "partitions")
+            wait_until(at_rest([c.pid for c in children]), children, _REST_S, "workers at rest")
+            before = (store.cpu_s, broker.cpu_s)
+            gate.touch()
             wait_for_rows(store, children, backlog.events, _LOOK_S)
             ends = {f"{requests_topic(kind)}-{p}": end for p, end in backlog.ends[kind].items()}
             totals = asyncio.run(_windows(broker.kafka, f"{run}.{Topics.WINDOWS.name}", ends))

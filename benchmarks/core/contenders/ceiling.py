@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from benchmarks.core.contenders.script import FETCH_BYTES, Run, Task, task
@@ -34,4 +33,4 @@ async def main(given: Task) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(task(__doc__)))
+    uvloop.run(main(task(__doc__)))

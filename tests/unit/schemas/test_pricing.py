@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.columns import PRICE_UNKNOWN, TOKENS_UNKNOWN, EventColumns
-from schemas.pricing import PriceBookError, load_price_book
+from schemas.pricing import NANO, Price, PriceBook, PriceBookError, load_price_book
 from tests.support.events import event
 
 GUIDE = {
@@ -90,3 +92,38 @@ def test_a_bad_price_book_says_which_file_which_entry_and_what(
     with pytest.raises(PriceBookError, match=said) as caught:
         load_price_book(path)
     assert str(path) in str(caught.value)
+
+
+amounts = st.integers(0, 10**9)
+prices = st.decimals(0, 10_000, allow_nan=False, places=7)
+
+
+@given(
+    st.lists(st.tuples(amounts | st.none(), amounts | st.none(), amounts | st.none()), min_size=1),
+    st.sampled_from([3, 4, 5, 7]),
+    prices,
+    prices | st.none(),
+    prices,
+)
+def test_columns_cost_what_each_request_costs_alone(
+    tokens: list[tuple[int | None, int | None, int | None]],
+    places: int,
+    read: Decimal,
+    cached: Decimal | None,
+    written: Decimal,
+) -> None:
+    read, written = round(read, places), round(written, places)
+    cached = None if cached is None else round(cached, places)
+    price = Price(model="m", input=read, cached_input=cached, output=written)
+    book = PriceBook(prices=(price,))
+    rows = [(i, min(c, i) if c is not None and i is not None else None, o) for i, c, o in tokens]
+    events = [
+        event(model="m", input_tokens=i, cached_input_tokens=c, output_tokens=o) for i, c, o in rows
+    ]
+    costs = book.cost_columns(EventColumns.from_events(events)).tolist()
+    for (i, c, o), found in zip(rows, costs, strict=True):
+        alone = price.cost(i, c, o)
+        if alone is None:
+            assert found == (TOKENS_UNKNOWN if i is None or o is None else PRICE_UNKNOWN)
+        else:
+            assert found == int((alone * NANO).to_integral_value(ROUND_HALF_EVEN))
