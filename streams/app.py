@@ -51,7 +51,7 @@ class App(faust.App):  # type: ignore[misc]
         return int(self.consumer.turn)
 
     def caught_up(self, partition: int) -> bool:
-        """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
+        """Tell whether all that a partition of ``llm.requests`` holds is taken in."""
         return bool(self.consumer.caught_up(TP(Topics.REQUESTS.name, partition)))
 
     def partitions(self) -> int:

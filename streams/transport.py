@@ -97,8 +97,9 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
 
     Records of ``app.chunked`` topics go as chunks, each a message with the offset of its last
     record; all others go one by one. ``_delivered`` holds the offsets handed over and not yet
-    committed, in the log's order, ``_done`` those of them that are acknowledged; ``_turn`` changes
-    whenever positions do.
+    committed, in the log's order, ``_done`` those of them that are acknowledged; ``_in_hand`` the
+    partitions of records that are fetched but not handed over; ``_turn`` changes whenever positions
+    do.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -106,6 +107,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._done: defaultdict[TP, set[int]] = defaultdict(set)
         self._turn = 0
+        self._in_hand: set[TP] = set()
 
     @property
     def turn(self) -> int:
@@ -113,7 +115,9 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         return self._turn
 
     def caught_up(self, tp: TP) -> bool:
-        """Tell whether everything that the partition holds has been fetched."""
+        """Tell whether everything that the partition holds was fetched and is acknowledged."""
+        if tp in self._in_hand or not self._done[tp].issuperset(self._delivered[tp]):
+            return False
         return self._thread.caught_up(tp)  # type: ignore[no-any-return]
 
     def lease_left_s(self) -> float:
@@ -142,11 +146,12 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if not wanted:
             await self.sleep(_PAUSE_S)
             return
-        records = await self._getmany(wanted, _FETCH_S)
+        records = await self._getmany(wanted, _FETCH_S) or {}
+        self._in_hand = set(records)
         await self.sleep(0)
         unread: dict[TP, int] = {}
         single = {}
-        for tp, part in (records or {}).items():
+        for tp, part in records.items():
             if tp.topic not in self.app.chunked:
                 single[tp] = part
                 continue
@@ -160,6 +165,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
                 unread.setdefault(tp, record.offset)
         if unread and not self.should_stop:
             await self._thread.rewind(unread)
+        self._in_hand = set()
 
     def _wanted(self) -> set[TP]:
         """Return the partitions to fetch: a copy, for the thread reads it while it may change.

@@ -47,7 +47,7 @@ class Reading(Protocol):
         """Tell whether this worker's partitions are surely still its own."""
 
     def caught_up(self, partition: int) -> bool:
-        """Tell whether all that a partition of ``llm.requests`` holds has been fetched."""
+        """Tell whether all that a partition of ``llm.requests`` holds is taken in."""
 
 
 @dataclass(slots=True)

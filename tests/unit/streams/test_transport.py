@@ -30,6 +30,7 @@ class Consumer(_Consumer):
         self._buffered_partitions = set()
         self._active_partitions = {P0, P1, CHUNKED, TABLE}
         self._turn = 0
+        self._in_hand = set()
         self.app = SimpleNamespace(
             topics=SimpleNamespace(acks_enabled_for=lambda topic: topic != TABLE.topic),
             monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
@@ -48,7 +49,9 @@ class Consumer(_Consumer):
         self.rewound: dict[TP, int] = {}
         self.to_beginning: list[TP] = []
         self.after_each: Any = lambda: None
-        self._thread = SimpleNamespace(rewind=self._rewind, seek_to_beginning=self._beginning)
+        self._thread = SimpleNamespace(
+            rewind=self._rewind, seek_to_beginning=self._beginning, caught_up=lambda _: True
+        )
 
     @property
     def should_stop(self) -> bool:
@@ -287,3 +290,22 @@ async def test_a_lease_lasts_from_the_last_answered_heartbeat() -> None:
     assert 9 < thread.lease_left_s() <= 10
     thread._alive_s -= 11
     assert thread.lease_left_s() < 0
+
+
+async def test_a_partition_is_caught_up_when_all_that_was_fetched_is_acknowledged() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6)}
+    seen = []
+    consumer.after_each = lambda: seen.append(consumer.caught_up(P0))
+    assert consumer.caught_up(P0)
+    await consumer._fetch_and_deliver()
+    assert seen == [False, False]
+    assert not consumer.caught_up(P0)
+    consumer.ack(message(P0, 5))
+    assert not consumer.caught_up(P0)
+    consumer.ack(message(P0, 6))
+    assert consumer.caught_up(P0)
+    consumer._new_offset(P0)
+    assert consumer.caught_up(P0)
+    consumer._thread.caught_up = lambda _: False
+    assert not consumer.caught_up(P0)
