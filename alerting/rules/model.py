@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alerting.rules.condition import ConditionText
 from alerting.rules.duration import format_duration
+from alerting.rules.labels import LABELS
 from alerting.rules.scope import ScopeMatcher
 from alerting.rules.step import Data, DurationText, RuleName, Step, Text, check_name
 from alerting.rules.template import NUMBERS, check_template, render_template
@@ -17,23 +18,7 @@ from schemas.alert import Severity
 from schemas.base import Labels
 from schemas.signal import Signal, SignalName, SignalQuery
 
-__all__ = ["LABELS", "Rule"]
-
-LABELS: Final = frozenset(
-    {
-        "provider",
-        "model",
-        "model_version",
-        "lora_adapter",
-        "server",
-        "operation",
-        "route",
-        "feature",
-        "user_id",
-        "plan",
-    }
-)
-"""The dimensions of a request that a series may be made by."""
+__all__ = ["Rule"]
 
 _DAY_S: Final = 86_400
 _INSTANT: Final = frozenset({SignalName.WATERMARK_LAG})

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from alerting.rules.inhibition import Inhibition
 from alerting.rules.model import Rule
 from alerting.rules.step import Data
 from schemas.signal import Signal, SignalQuery
@@ -20,13 +21,31 @@ class RuleSet(Data):
 
     version: Literal[1]
     rules: tuple[Rule, ...]
+    inhibitions: tuple[Inhibition, ...] = ()
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two rules are named {name!r}")
+        for what, names in (
+            ("rules", [rule.name for rule in self.rules]),
+            ("inhibitions", [inhibition.name for inhibition in self.inhibitions]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two {what} are named {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _inhibitions_speak_of_rules(self) -> Self:
+        for inhibition in self.inhibitions:
+            for side in ("source", "target"):
+                for matcher in getattr(inhibition, side):
+                    if matcher.label == "rule" and not any(
+                        matcher.matches({"rule": rule.name}) for rule in self.rules
+                    ):
+                        raise ValueError(
+                            f"inhibition {inhibition.name!r}: {side}: {str(matcher)!r} matches no "
+                            "rule of this file"
+                        )
         return self
 
     @cached_property
@@ -50,4 +69,4 @@ class RuleSet(Data):
         """
         if not (factor > 0 and math.isfinite(factor)):
             raise ValueError(f"expected a factor above zero, got {factor}")
-        return RuleSet(version=1, rules=tuple(rule.scaled(factor) for rule in self.rules))
+        return self.model_copy(update={"rules": tuple(rule.scaled(factor) for rule in self.rules)})
