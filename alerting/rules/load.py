@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from alerting.errors import RulesError
+from alerting.rules.fault import RuleFault
 from alerting.rules.ruleset import RuleSet
 
 __all__ = ["load_rules", "parse_rules"]
@@ -62,6 +63,9 @@ def parse_rules(text: str, source: str) -> RuleSet:
 
 def _tell(source: str, tree: yaml.Node, data: Any, fault: Any) -> str:
     loc: tuple[int | str, ...] = fault["loc"]
+    error = fault.get("ctx", {}).get("error")
+    if isinstance(error, RuleFault):
+        loc = (*loc, *error.path)
     rule = ""
     if len(loc) > 1 and loc[0] == "rules" and isinstance(loc[1], int):
         entry = data["rules"][loc[1]]

@@ -8,10 +8,12 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from alerting.rules.fault import RuleFault
 from alerting.rules.inhibition import Inhibition
+from alerting.rules.kind import RuleKind
 from alerting.rules.model import Rule
 from alerting.rules.step import Data
-from schemas.signal import Signal, SignalQuery
+from schemas.signal import Signal, SignalName, SignalQuery
 
 __all__ = ["RuleSet"]
 
@@ -36,16 +38,35 @@ class RuleSet(Data):
 
     @model_validator(mode="after")
     def _inhibitions_speak_of_rules(self) -> Self:
-        for inhibition in self.inhibitions:
+        for place, inhibition in enumerate(self.inhibitions):
             for side in ("source", "target"):
                 for matcher in getattr(inhibition, side):
                     if matcher.label == "rule" and not any(
                         matcher.matches({"rule": rule.name}) for rule in self.rules
                     ):
-                        raise ValueError(
-                            f"inhibition {inhibition.name!r}: {side}: {str(matcher)!r} matches no "
-                            "rule of this file"
+                        raise RuleFault(
+                            "inhibitions",
+                            place,
+                            side,
+                            expected=f"{str(matcher)!r} matches no rule of this file",
                         )
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget_a_lookback(self) -> Self:
+        seen: dict[tuple[SignalName, float, tuple[str, ...]], Rule] = {}
+        for place, rule in enumerate(self.rules):
+            if rule.kind is not RuleKind.BURN_RATE:
+                continue
+            first = seen.setdefault((rule.signal, rule.over_s, tuple(sorted(rule.by))), rule)
+            if first.query != rule.query:
+                raise RuleFault(
+                    "rules",
+                    place,
+                    "over",
+                    expected=f"{rule.name!r} and {first.name!r} have the same long lookback and "
+                    "labels, so they need the same 'short', 'objective' and order of labels",
+                )
         return self
 
     @cached_property

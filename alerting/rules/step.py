@@ -88,6 +88,16 @@ class Step(Data):
                 )
         return self
 
+    def scaled(self, factor: float) -> Step:
+        """Return the step with its durations divided by a factor."""
+        within_s = self.verify_within_s
+        return self.model_copy(
+            update={
+                "after_s": self.after_s / factor,
+                "verify_within_s": within_s / factor if within_s is not None else None,
+            }
+        )
+
     def wanted(self, value: float | None, detail: Mapping[str, float]) -> bool:
         """Tell whether every condition of the step is known to hold."""
         return all(condition.holds(value, detail) for condition in self.when)
