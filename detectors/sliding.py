@@ -197,6 +197,10 @@ class History:
             for group in [g for g, t in lane.groups.items() if t.last_end_us <= limit]:
                 del lane.groups[group]
 
+    def windows(self) -> list[Window]:
+        """Return the windows held, in order of their ends; old ones without their sketches."""
+        return [held.window for end in sorted(self._ends) for held in self._ends[end].values()]
+
     def _hold(self, window: Window) -> _Held:
         wanted: Mapping[str, DDSketch] = {
             name: sketch
