@@ -1,4 +1,4 @@
-"""One query on the rolling windows, and how it is answered: plain, by baseline, budget, detector."""
+"""One query on the rolling windows, and how it is answered: plain, baseline, budget, detector."""
 
 from __future__ import annotations
 

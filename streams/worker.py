@@ -21,6 +21,7 @@ from streams.alert import AlertAgent
 from streams.app import App, create_app
 from streams.cost import CostAgent
 from streams.drift import DriftAgent
+from streams.engine import EngineAgent
 from streams.errors import AbandonedError
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
@@ -87,12 +88,14 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         every_us=round(60 / scale * 1e6),
     )
     drift = DriftAgent(settings.drift, queries)
+    engine = EngineAgent(queries)
     sources: list[SignalSource] = [
         PerformanceAgent(queries, streams.window_us),
         drift,
         cost,
         quality,
         feedback,
+        engine,
     ]
     signals = SignalsAgent(sources, publisher)
     merge = MergeAgent(streams, merge_store, signals, clock, app.hold)
@@ -112,6 +115,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _agent(app, Topics.WINDOWS, "merge", merge.run)
     _agent(app, Topics.EVALS, "quality", quality.run)
     _agent(app, Topics.FEEDBACK, "feedback", feedback.run)
+    _agent(app, Topics.ENGINE, "engine", engine.run)
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
     for notify in notifiers:

@@ -18,7 +18,7 @@ _Matchers = Annotated[tuple[ScopeMatcher, ...], Field(min_length=1)]
 
 
 class Inhibition(Data):
-    """While an alert that ``source`` matches is open, alerts that ``target`` matches are mute.
+    """While an alert that ``source_matchers`` fit is open, alerts that ``target_matchers`` fit are mute.
 
     The semantics are Alertmanager's. Matchers see the labels of the series together with ``rule``
     and ``severity``; a label that an alert lacks counts as empty. Source and target must have the
@@ -28,13 +28,13 @@ class Inhibition(Data):
     """
 
     name: RuleName
-    source: _Matchers
-    target: _Matchers
+    source_matchers: _Matchers
+    target_matchers: _Matchers
     equal: tuple[str, ...] = ()
 
     _check_name = field_validator("name")(check_name)
 
-    @field_validator("source", "target")
+    @field_validator("source_matchers", "target_matchers")
     @classmethod
     def _known_labels(cls, value: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
         for matcher in value:
@@ -63,17 +63,19 @@ class Inhibition(Data):
 
     @model_validator(mode="after")
     def _two_sides(self) -> Self:
-        if self.source == self.target:
-            raise ValueError("source and target are the same, so nothing would ever be muted")
+        if self.source_matchers == self.target_matchers:
+            raise ValueError(
+                "source_matchers and target_matchers are the same, so nothing would ever be muted"
+            )
         return self
 
     def is_source(self, alert: Labels) -> bool:
         """Tell whether an open alert with these labels mutes others."""
-        return all(matcher.matches(alert) for matcher in self.source)
+        return all(matcher.matches(alert) for matcher in self.source_matchers)
 
     def is_target(self, alert: Labels) -> bool:
         """Tell whether an alert with these labels may be muted."""
-        return all(matcher.matches(alert) for matcher in self.target)
+        return all(matcher.matches(alert) for matcher in self.target_matchers)
 
     def mutes(self, source: Labels, target: Labels) -> bool:
         """Tell whether an open alert mutes another; both with ``rule`` and ``severity``."""

@@ -39,7 +39,7 @@ class RuleSet(Data):
     @model_validator(mode="after")
     def _inhibitions_speak_of_rules(self) -> Self:
         for place, inhibition in enumerate(self.inhibitions):
-            for side in ("source", "target"):
+            for side in ("source_matchers", "target_matchers"):
                 for matcher in getattr(inhibition, side):
                     if matcher.label == "rule" and not any(
                         matcher.matches({"rule": rule.name}) for rule in self.rules
