@@ -25,7 +25,7 @@ from alerting.verify import moved_by, removal, verify_bad, verify_good, verify_u
 from schemas.alert import AlertPhase
 from schemas.signal import Signal, SignalName
 
-__all__ = ["on_action", "on_neighbour", "step"]
+__all__ = ["on_action", "on_neighbour", "step", "withdraw"]
 
 
 def step(
@@ -197,3 +197,19 @@ def _resolve(turn: Turn, reason: str) -> None:
     turn.move(AlertPhase.RESOLVED, reason)
     turn.set(verifying=None, clear_us=None, quiet_us=None, unknown_us=None)
     turn.tell(f"resolved: {reason}", event=NotifyEvent.RESOLVE)
+
+
+def withdraw(
+    rule: Rule, state: AlertState, now_us: int, reason: str
+) -> tuple[AlertState, tuple[Effect, ...]]:
+    """Return what becomes of an alert whose rule is no longer in force: nobody waits for it.
+
+    What the executor still owes is waited for as before.
+    """
+    turn = Turn(rule, state, now_us, Policy())
+    if state.phase is AlertPhase.PENDING:
+        turn.move(AlertPhase.INACTIVE, reason)
+        turn.set(pending_us=None, unknown_us=None)
+    elif state.open:
+        _resolve(turn, reason)
+    return turn.finish()

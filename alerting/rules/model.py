@@ -169,9 +169,12 @@ class Rule(Data):
         return (
             signal.signal == self.signal
             and math.isclose(signal.over_s, self.over_s, rel_tol=1e-6, abs_tol=1e-9)
-            and signal.labels.keys() == set(self.by)
-            and all(matcher.matches(signal.labels) for matcher in self.scope)
+            and self.speaks_of(signal.labels)
         )
+
+    def speaks_of(self, labels: Labels) -> bool:
+        """Tell whether a series is one of the rule's."""
+        return labels.keys() == set(self.by) and all(m.matches(labels) for m in self.scope)
 
     def step_named(self, name: str) -> Step | None:
         """Return a step by its name; None when the ladder has none such."""

@@ -224,3 +224,48 @@ async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> 
     await agent(table, outbox).run(Stream())
     assert [record.acked for record in records] == [1, 1]
     assert phases(outbox) == [AlertPhase.FIRING]
+
+
+ABSENT = """
+version: 1
+rules:
+  - name: silent
+    kind: absence
+    signal: request_count
+    over: 1m
+    by: [model]
+    scope: ["model=llama"]
+    severity: critical
+    summary: "no requests for {model}"
+    runbook: docs/alerting.md#runbook-traffic
+"""
+
+
+async def test_a_series_that_nobody_ever_heard_of_can_be_missed() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    rules = parse_rules(ABSENT, "rules.yaml")
+    alerts = AlertAgent(rules, Policy(), table, outbox, max_lag_s=60)
+    for at_s in range(0, 60, 10):
+        await alerts.on_signal(end(at_s))
+    assert phases(outbox, "silent") == []
+    await alerts.on_signal(end(60))
+    assert phases(outbox, "silent") == [AlertPhase.FIRING]
+    count = {"signal": SignalName.REQUEST_COUNT, "labels": {"model": "llama"}}
+    await alerts.on_signal(signal(70, 12.0, 12, **count))
+    await alerts.on_signal(end(70))
+    assert phases(outbox, "silent") == [AlertPhase.FIRING, AlertPhase.RESOLVED]
+
+
+async def test_other_rules_are_in_force_from_the_end_of_an_evaluation() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(0, 0.2))
+    await alerts.on_signal(end(0))
+    alerts.adopt(parse_rules(RULES.replace("name: errors", "name: failures"), "rules.yaml"))
+    await alerts.on_signal(signal(10, 0.2))
+    assert phases(outbox, "failures") == []
+    await alerts.on_signal(end(10))
+    assert phases(outbox)[-1] is AlertPhase.RESOLVED
+    assert "no longer in force" in outbox.of(Topics.ALERTS)[-1].reason
+    await alerts.on_signal(signal(20, 0.2))
+    assert phases(outbox, "failures") == [AlertPhase.FIRING]
