@@ -167,6 +167,8 @@ class Relative:
         for name, ratio in zip(_FIGURES[1:], ratios[1:], strict=True):
             if ratio is not None:
                 detail[f"{name}_ratio"] = ratio
+        if (unexplained := _divide(ratios[0], ratios[1])) is not None:
+            detail["unexplained_ratio"] = unexplained
         return Reading(ratios[0], reading.samples, detail), medians[0]
 
     def prune(self, limit_us: int, groups: Collection[Group]) -> None:

@@ -23,8 +23,9 @@ class Rolling:
 
     The ratios compare with a ``Baseline`` for each query and group. ``detail`` holds, beside the
     plain value, what has changed with it, each relative to its own baseline: ``traffic_ratio``
-    (requests per second), ``tokens_per_request_ratio`` and ``usd_per_token_ratio``. A cost that
-    grew just as traffic did is explained by it.
+    (requests per second), ``tokens_per_request_ratio`` and ``usd_per_token_ratio``.
+    ``unexplained_ratio`` is the value's ratio over that of traffic: a cost that grew just as
+    traffic did is explained by it, and has 1.
 
     Args:
         queries: what the rules need; those not in ``SUPPORTED`` are left out.

@@ -150,7 +150,13 @@ SIGNALS: dict[SignalName, SignalSpec] = {
     _N.WATERMARK_LAG: SignalSpec("s", "wall clock - watermark of the windows"),
 }
 
-_CHANGES = ("value", "traffic_ratio", "tokens_per_request_ratio", "usd_per_token_ratio")
+_CHANGES = (
+    "value",
+    "traffic_ratio",
+    "tokens_per_request_ratio",
+    "usd_per_token_ratio",
+    "unexplained_ratio",
+)
 
 
 def _derive(base: SignalName) -> None:

@@ -18,7 +18,7 @@ _Matchers = Annotated[tuple[ScopeMatcher, ...], Field(min_length=1)]
 
 
 class Inhibition(Data):
-    """While an alert that ``source_matchers`` fit is open, alerts that ``target_matchers`` fit are mute.
+    """While an alert that fits ``source_matchers`` is open, those that fit the target are mute.
 
     The semantics are Alertmanager's. Matchers see the labels of the series together with ``rule``
     and ``severity``; a label that an alert lacks counts as empty. Source and target must have the

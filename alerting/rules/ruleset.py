@@ -90,4 +90,8 @@ class RuleSet(Data):
         """
         if not (factor > 0 and math.isfinite(factor)):
             raise ValueError(f"expected a factor above zero, got {factor}")
-        return self.model_copy(update={"rules": tuple(rule.scaled(factor) for rule in self.rules)})
+        return RuleSet(
+            version=1,
+            rules=tuple(rule.scaled(factor) for rule in self.rules),
+            inhibitions=self.inhibitions,
+        )

@@ -48,7 +48,9 @@ def test_a_label_that_both_lack_is_equal_and_one_that_one_lacks_is_not() -> None
 
 
 def test_alerts_that_both_sides_match_do_not_mute_each_other() -> None:
-    inhibition = only(source_matchers=["model=llama"], target_matchers=["severity=critical"], equal=[])
+    inhibition = only(
+        source_matchers=["model=llama"], target_matchers=["severity=critical"], equal=[]
+    )
     assert not inhibition.mutes(CRITICAL, CRITICAL)
     assert not inhibition.mutes(CRITICAL, {**CRITICAL, "model_version": "v3"})
     assert inhibition.mutes(WARNING, CRITICAL)
@@ -63,15 +65,33 @@ def test_rules_in_fast_motion_keep_their_inhibitions() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"source_matchers": []}, "inhibitions[1].source_matchers: Tuple should have at least 1 item"),
-        ({"source_matchers": ["colour=red"]}, "inhibitions[1].source_matchers: 'colour=red': no label 'colour'"),
+        (
+            {"source_matchers": []},
+            "inhibitions[1].source_matchers: Tuple should have at least 1 item",
+        ),
+        (
+            {"source_matchers": ["colour=red"]},
+            "inhibitions[1].source_matchers: 'colour=red': no label 'colour'",
+        ),
         ({"source_matchers": ["severity=loud"]}, "matches no severity; these are info, warning"),
-        ({"source_matchers": ["rule=nobody"]}, "source_matchers: 'rule=nobody' matches no rule of this file"),
-        ({"target_matchers": ["rule=~no.*"]}, "target_matchers: 'rule=~no.*' matches no rule of this file"),
-        ({"target_matchers": ["severity"]}, "inhibitions[1].target_matchers[1]: 'severity' is no matcher"),
+        (
+            {"source_matchers": ["rule=nobody"]},
+            "source_matchers: 'rule=nobody' matches no rule of this file",
+        ),
+        (
+            {"target_matchers": ["rule=~no.*"]},
+            "target_matchers: 'rule=~no.*' matches no rule of this file",
+        ),
+        (
+            {"target_matchers": ["severity"]},
+            "inhibitions[1].target_matchers[1]: 'severity' is no matcher",
+        ),
         ({"equal": ["severity"]}, "inhibitions[1].equal: no label 'severity'"),
         ({"equal": ["model", "model"]}, "a label is named twice"),
-        ({"target_matchers": ["rule=error-rate", "severity=critical"]}, "source_matchers and target_matchers are the same"),
+        (
+            {"target_matchers": ["rule=error-rate", "severity=critical"]},
+            "source_matchers and target_matchers are the same",
+        ),
         ({"name": "A B"}, "'A B' is no name"),
         ({"since": "1h"}, "inhibitions[1].since: Extra inputs are not permitted"),
     ],
