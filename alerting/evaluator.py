@@ -88,12 +88,16 @@ class Evaluator:
         if rules is None:
             return None
         old, self.rules = self.rules, rules
-        withdrawn = []
-        for state in live():
-            before, after = old.by_name.get(state.rule), rules.by_name.get(state.rule)
+        return self.withdrawn(old, live())
+
+    def withdrawn(self, old: RuleSet, live: Iterable[AlertState]) -> list[Withdrawn]:
+        """Return the alerts of older rules that no rule in force speaks of any more."""
+        gone = []
+        for state in live:
+            before, after = old.by_name.get(state.rule), self.rules.by_name.get(state.rule)
             if before is not None and (after is None or not after.speaks_of(state.labels)):
-                withdrawn.append(Withdrawn(before, state))
-        return withdrawn
+                gone.append(Withdrawn(before, state))
+        return gone
 
     def _unheard(self, end_us: int, live: Iterable[AlertState]) -> Iterator[tuple[Rule, Signal]]:
         told = set(self.heard)

@@ -8,7 +8,7 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +16,11 @@ import structlog
 from pydantic import ValidationError
 
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.errors import RulesError
 from alerting.evaluator import Evaluator
 from alerting.machine import on_action, on_neighbour, step, withdraw
 from alerting.policy import Policy
-from alerting.rules import RuleSet
+from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
 from alerting.state import AlertState
 from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 _POLICY: Final = "policy"
 _REQUEST: Final = "request:"
+_RULES: Final = "rules"
 
 
 class AlertAgent:
@@ -47,6 +49,8 @@ class AlertAgent:
         table: fingerprint to AlertState as JSON text; further keys hold the policy's memory and
             the requests that wait for their results.
         max_lag_s: rules hold while the watermark lags more than this.
+        text: what the rules in force were read from; with it a worker that starts knows the rules
+            of the one before, and ends the alerts of those that are gone.
     """
 
     def __init__(
@@ -57,8 +61,11 @@ class AlertAgent:
         publisher: Publishes,
         *,
         max_lag_s: float,
+        text: Callable[[], str] | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._text = text
+        self._remembers = text is not None
         self._initial_policy = policy
         self._table = table
         self._publisher = publisher
@@ -100,6 +107,8 @@ class AlertAgent:
         """Decide what one signal means for every rule that asked for it."""
         now_us = signal.window_end_us
         async with self._lock:
+            if self._remembers:
+                await self._end_alerts_of_old_rules(now_us)
             for rule, seen in self._evaluator.due(signal, self._live):
                 await self._try_step(rule, seen, now_us)
             if self._evaluator.ends(signal):
@@ -109,6 +118,28 @@ class AlertAgent:
         for gone in self._evaluator.take_over(self._live) or ():
             reason = "the rule is no longer in force"
             await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+        if self._text is not None:
+            self._remember(self._text())
+
+    async def _end_alerts_of_old_rules(self, now_us: int) -> None:
+        """Compare the rules with those in force when the table was last written, once."""
+        self._remembers = False
+        text = self._text() if self._text is not None else ""
+        remembered = self._table.get(_RULES)
+        if remembered and remembered != text:
+            try:
+                old = parse_rules(remembered, "the rules before")
+            except RulesError as error:  # written by a version that had other keys
+                log.warning("old_rules_unreadable", error=str(error)[:500])
+            else:
+                for gone in self._evaluator.withdrawn(old, self._live()):
+                    reason = "the rule is no longer in force"
+                    await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+        self._remember(text)
+
+    def _remember(self, text: str) -> None:
+        if self._table.get(_RULES) != text:
+            self._table[_RULES] = text
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
@@ -175,7 +206,7 @@ class AlertAgent:
     def _live(self) -> Iterator[AlertState]:
         """Yield the state of each alert that is not at rest."""
         for key, text in list(self._table.items()):
-            if key == _POLICY or key.startswith(_REQUEST):
+            if key in (_POLICY, _RULES) or key.startswith(_REQUEST):
                 continue
             state = AlertState.model_validate_json(text)
             if not state.idle:

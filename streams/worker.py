@@ -10,7 +10,7 @@ import structlog
 
 from alerting.notifiers.build import build_notifiers
 from alerting.policy import Policy
-from alerting.rules import load_rules
+from alerting.rules import RuleSet
 from schemas.clock import Clock, system_clock
 from schemas.pricing import load_price_book
 from schemas.settings import Settings
@@ -31,6 +31,7 @@ from streams.ownership import Ownership
 from streams.performance import PerformanceAgent
 from streams.publish import Publisher
 from streams.quality import QualityAgent
+from streams.reload import RulesFile
 from streams.replay import Replay
 from streams.signals import SignalsAgent, SignalSource
 from streams.sink import SINKS, SinkAgent
@@ -56,9 +57,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     """
     streams = settings.streams
     scale = streams.time_scale
-    rules = load_rules(settings.alerting.rules).scaled(scale)
+    rules_file = RulesFile(settings.alerting.rules)
+    rules = rules_file.rules.scaled(scale)
     prices = load_price_book(settings.prices.path)
-    queries = sorted({*rules.queries(), *_always(scale)}, key=repr)
+    queries = _queries(rules, scale)
 
     app = create_app(settings)
     publisher = Publisher(app)
@@ -105,7 +107,15 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         text_table(app, "alert-states"),
         publisher,
         max_lag_s=settings.alerting.max_watermark_lag_s,
+        text=lambda: rules_file.text,
     )
+
+    def adopt(written: RuleSet) -> None:
+        adopted = written.scaled(scale)
+        signals.reask(_queries(adopted, scale))
+        alert.adopt(adopted)
+
+    rules_file.listen(adopt)
     outbox = text_table(app, "notification-outbox")
     notifiers = [
         NotifyAgent(notifier, outbox, clock) for notifier in build_notifiers(settings.notify)
@@ -130,6 +140,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _timer(app, flush_s, "advance-windows", merge.advance)
     _timer(app, 1.0, "join-feedback", feedback.join)
     _timer(app, 1.0, "publish-evals", quality.publish)
+    _timer(app, 1.0, "reload-rules", rules_file.look)
     app.task(quality.work)
 
     ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)
@@ -150,6 +161,10 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     app.task(ready)
     app.task(drift.load)
     return app
+
+
+def _queries(rules: RuleSet, scale: float) -> list[SignalQuery]:
+    return sorted({*rules.queries(), *_always(scale)}, key=repr)
 
 
 def _always(scale: float) -> set[SignalQuery]:

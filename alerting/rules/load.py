@@ -14,7 +14,7 @@ from alerting.errors import RulesError
 from alerting.rules.fault import RuleFault
 from alerting.rules.ruleset import RuleSet
 
-__all__ = ["load_rules", "parse_rules"]
+__all__ = ["load_rules", "parse_rules", "read_rules"]
 
 
 def load_rules(path: Path | None) -> RuleSet:
@@ -23,16 +23,24 @@ def load_rules(path: Path | None) -> RuleSet:
     Raises:
         RulesError: the file cannot be read or a rule is wrong; one line a fault.
     """
+    return parse_rules(*read_rules(path))
+
+
+def read_rules(path: Path | None) -> tuple[str, str]:
+    """Return the text of a rules file and what to call it in errors; None is the shipped one.
+
+    Raises:
+        RulesError: the file cannot be read or is not UTF-8.
+    """
     if path is None:
         shipped = files("alerting.rules").joinpath("default.yaml")
-        return parse_rules(shipped.read_text(encoding="utf-8"), "alerting/rules/default.yaml")
+        return shipped.read_text(encoding="utf-8"), "alerting/rules/default.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
         raise RulesError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RulesError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
-    return parse_rules(text, str(path))
 
 
 def parse_rules(text: str, source: str) -> RuleSet:

@@ -269,3 +269,19 @@ async def test_other_rules_are_in_force_from_the_end_of_an_evaluation() -> None:
     assert "no longer in force" in outbox.of(Topics.ALERTS)[-1].reason
     await alerts.on_signal(signal(20, 0.2))
     assert phases(outbox, "failures") == [AlertPhase.FIRING]
+
+
+async def test_a_worker_that_starts_with_other_rules_ends_the_alerts_of_those_that_are_gone() -> (
+    None
+):
+    outbox, table = Outbox(), dict[str, str]()
+    first = parse_rules(RULES, "rules.yaml")
+    alerts = AlertAgent(first, Policy(), table, outbox, max_lag_s=60, text=lambda: RULES)
+    await alerts.on_signal(signal(0, 0.2))
+    changed = RULES.replace("name: errors", "name: failures")
+    rules = parse_rules(changed, "rules.yaml")
+    for _ in range(2):
+        alerts = AlertAgent(rules, Policy(), table, outbox, max_lag_s=60, text=lambda: changed)
+        await alerts.on_signal(signal(10, 0.0))
+    assert phases(outbox) == [AlertPhase.FIRING, AlertPhase.RESOLVED]
+    assert outbox.of(Topics.NOTIFICATIONS)[-1].event == "resolve"
