@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
 from alerting.errors import RulesError
 from alerting.evaluator import Evaluator
-from alerting.machine import on_action, on_neighbour, step, withdraw
+from alerting.machine import on_acknowledge, on_action, on_neighbour, step, withdraw
 from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
@@ -153,6 +153,19 @@ class AlertAgent:
             after, effects = on_action(rule, state, result, now_us)
             await self._carry_out(after, effects, now_us)
             await self._tell_neighbours(result)
+
+    async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
+        """Let an open incident know who looks after it; return whether there is such a one."""
+        async with self._lock:
+            for state in self._live():
+                rule = self._evaluator.rules.by_name.get(state.rule)
+                if state.incident_id != incident_id or rule is None:
+                    continue
+                after, effects = on_acknowledge(rule, state, incident_id, by, at_us, reason)
+                if effects:
+                    await self._carry_out(after, effects, at_us)
+                return state.open
+        return False
 
     async def _tell_neighbours(self, result: ActionResult) -> None:
         """Let other alerts know of an action that moved their series' traffic away."""

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from alerting.rules.climbable import check_ladder
 from alerting.rules.condition import ConditionText
+from alerting.rules.damping import Damping
 from alerting.rules.duration import format_duration
 from alerting.rules.fault import RuleFault
 from alerting.rules.kind import RuleKind, resolve_kind, unknown_name
@@ -55,6 +56,7 @@ class Rule(Data):
     condition: ConditionText
     for_s: DurationText = Field(default=0.0, alias="for")
     keep_firing_for_s: DurationText = Field(default=0.0, alias="keep_firing_for")
+    damp: Damping = Damping()
     min_samples: Annotated[int, Field(ge=0)] = 1
     severity: Severity
     summary: Text
@@ -223,6 +225,7 @@ class Rule(Data):
                 "short_s": self.short_s / factor if self.short_s is not None else None,
                 "for_s": self.for_s / factor,
                 "keep_firing_for_s": self.keep_firing_for_s / factor,
+                "damp": self.damp.scaled(factor),
                 "ladder": tuple(step.scaled(factor) for step in self.ladder),
             }
         )

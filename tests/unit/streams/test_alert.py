@@ -285,3 +285,16 @@ async def test_a_worker_that_starts_with_other_rules_ends_the_alerts_of_those_th
         await alerts.on_signal(signal(10, 0.0))
     assert phases(outbox) == [AlertPhase.FIRING, AlertPhase.RESOLVED]
     assert outbox.of(Topics.NOTIFICATIONS)[-1].event == "resolve"
+
+
+async def test_an_acknowledgement_reaches_the_open_incident_and_no_other() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(0, 0.2))
+    incident_id = outbox.of(Topics.NOTIFICATIONS)[0].incident_id
+    assert not await alerts.acknowledge("another", "ann", START + 1)
+    assert await alerts.acknowledge(incident_id, "ann", START + 1)
+    assert phases(outbox)[-1] is AlertPhase.ACKNOWLEDGED
+    told = len(outbox.sent)
+    assert await agent(table, outbox).acknowledge(incident_id, "bob", START + 2)
+    assert len(outbox.sent) == told
