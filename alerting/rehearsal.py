@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
 from alerting.evaluator import Evaluator
+from alerting.identity import fingerprint_of
 from alerting.intent import NotificationIntent
 from alerting.machine import on_action, on_neighbour, step
 from alerting.policy import Policy
@@ -15,7 +16,7 @@ from alerting.rules.ruleset import RuleSet
 from alerting.state import AlertState
 from schemas.action import ActionRequested, ActionResult, ActionStatus, ActionVerdict
 from schemas.alert import AlertTransition
-from schemas.base import SCHEMA_VERSION
+from schemas.base import SCHEMA_VERSION, Labels
 from schemas.signal import Signal
 
 __all__ = ["Answer", "Rehearsal", "Said", "answer_with"]
@@ -65,6 +66,7 @@ class Rehearsal:
         said: every transition so far, in order, each with the request that it led to.
         pages: every notification so far.
         verdicts: every verdict on an action so far.
+        decided: how many actions were let out so far.
         states: each alert that was ever anything but inactive, by fingerprint.
     """
 
@@ -82,6 +84,7 @@ class Rehearsal:
         self.pages: list[NotificationIntent] = []
         self.verdicts: list[ActionVerdict] = []
         self.states: dict[str, AlertState] = {}
+        self.decided = 0
         self._answer = answer or answer_with(ActionStatus.DRY_RUN)
 
     def see(self, signal: Signal) -> None:
@@ -92,6 +95,10 @@ class Rehearsal:
     def live(self) -> Iterator[AlertState]:
         """Yield the alerts that are not at rest."""
         return (state for state in list(self.states.values()) if not state.idle)
+
+    def state_of(self, rule: Rule, labels: Labels) -> AlertState | None:
+        """Return where an alert stands; None when it was never anything but inactive."""
+        return self.states.get(fingerprint_of(rule.name, labels))
 
     def step(self, rule: Rule, signal: Signal) -> AlertState:
         """Step one rule on one signal; return what the alert has become."""
@@ -119,6 +126,7 @@ class Rehearsal:
                     self.verdicts.append(verdict)
                 case Act(request):
                     self.policy = self.policy.record(request, now_us)
+        self.decided += len(requests)
         for request in requests:
             result = self._answer(request)
             if result is not None:

@@ -12,16 +12,17 @@ from detectors.sliding import Group, History, Lane, Totals
 from schemas.derived import ANOMALIES, BURNS, RATIOS
 from schemas.signal import SIGNALS, SignalName, SignalQuery
 
-__all__ = ["SUPPORTED", "Asked", "ask"]
+__all__ = ["SUPPORTED", "WORSE", "Asked", "ask"]
 
 _FIGURES: Final = ("value", "traffic", "tokens_per_request", "usd_per_token")
 _DETECTORS: Final = {
     name: detector for (base, detector), name in ANOMALIES.items() if SIGNALS[name].of == base
 }
-_WORSE: Final[dict[SignalName, Literal["below", "both"]]] = {
+WORSE: Final[dict[SignalName, Literal["below", "both"]]] = {
     SignalName.OUTPUT_TOKENS_PER_S: "below",
     SignalName.REQUEST_RATE: "both",
 }
+"""On which side of its baseline a quantity is bad; above, unless it stands here."""
 
 SUPPORTED: Final = (
     frozenset(MEASURES)
@@ -155,7 +156,7 @@ class Relative:
                 self._settings,
                 self.lane.over_us,
                 self._plain.history.window_us,
-                _WORSE.get(quantity, "above"),
+                WORSE.get(quantity, "above"),
             )
         figures = _figures(reading.value, totals, self._plain.covered_s)
         medians = baseline.at(now_us) or [None] * len(figures)

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from tocsin.cli.backtest import backtest
 from tocsin.cli.console import console, errors_told
 
 __all__ = ["rules"]
 
 rules = typer.Typer(
-    help="Check, test, compare alert rules.\n\nExample: tocsin rules check my-rules.yaml",
+    help="Check, test, compare alert rules, try them.\n\nExample: tocsin rules check my-rules.yaml",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -20,7 +21,10 @@ rules = typer.Typer(
 
 @rules.callback()
 def _group() -> None:
-    """Check, test, compare alert rules."""
+    """Check, test, compare alert rules, and try them on history."""
+
+
+rules.command("backtest")(backtest)
 
 
 @rules.command("check")
