@@ -1,11 +1,11 @@
-"""``for`` and ``keep_firing_for`` against real Prometheus: the same samples, the same alerts.
+"""``for`` and ``keep_firing_for`` against real Prometheus: same samples, same alerts.
 
 ``promtool test rules`` says at every evaluation which alerts must fire, as Tocsin fired them, and
 fails on one too few or too many. Debian's package ``prometheus`` has it (2.42 and later know
 ``keep_firing_for``).
 
-Where both differ on purpose stands in the last tests: Prometheus drops a pending alert, and resolves
-a firing one, when its samples end; to Tocsin that is unknown (docs/adr/0004).
+Where both differ on purpose stands in the last tests: Prometheus drops a pending alert, and
+resolves a firing one, when its samples end; to Tocsin that is unknown (docs/adr/0004).
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def test_the_error_rate_of_windows_fires_as_the_ratio_of_sums(tmp_path: Path, se
         rolling.add(
             make_window(place * 10 + 10, {"model": "m"}, requests=requests, errors=counts[-1][1])
         )
-        for signal in rolling.evaluate((place * 10 + 10) * S):
-            told.append(rehearsal.step(alert, signal).open)
+        signals = rolling.evaluate((place * 10 + 10) * S)
+        told += [rehearsal.step(alert, signal).open for signal in signals]
     series = {
         'requests{model="m"}': " ".join(str(requests) for requests, _ in counts),
         'errors{model="m"}': " ".join(str(errors) for _, errors in counts),

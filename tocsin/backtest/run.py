@@ -19,6 +19,7 @@ from schemas.settings import Settings
 from schemas.signal import SignalName, SignalQuery
 from tocsin.backtest.columns import BacktestError
 from tocsin.backtest.episodes import Episode, episodes_of
+from tocsin.backtest.facts import Facts
 from tocsin.backtest.recorded import Recorded
 from tocsin.backtest.replay import Replay
 from tocsin.backtest.series import Floats, Ints
@@ -46,7 +47,7 @@ class Outcome:
     Attributes:
         said: every transition, those before the time included that set its stage.
         episodes: the incidents that were open at some moment of it.
-        sources: where each rule's signal came from: ``signals`` or ``windows``.
+        sources: where each rule's signal came from: ``signals``, ``windows`` or ``facts``.
         untried: rules that could not be tried, with the reason.
         series: how many series were looked at.
         windows: how many values.
@@ -75,8 +76,8 @@ def backtest(
 
     A signal that the rules in force asked for is taken as it was recorded, so that these rules
     decide again what they decided then; any other is computed from the closed windows where its
-    figures add up. Actions are answered as they were then; one that was not asked for then is a
-    dry run, after which everything goes on as it did.
+    figures add up, or from scores, thumbs and samples of engines. Actions are answered as they were
+    then; one that was not asked for then is a dry run, after which everything goes on as it did.
 
     Args:
         client: the store, with the product's database.
@@ -95,13 +96,20 @@ def backtest(
     recorded = Recorded(client, span.since_us - _before_us(rules), span.until_us)
     chosen: list[SignalQuery] = []
     computed: list[SignalQuery] = []
+    told: list[SignalQuery] = []
+    facts = Facts(client, span.since_us - 2 * _longest_us(rules), span.until_us)
     for query in _ordered(rules):
         if recorded.holds(query):
             chosen.append(query)
         elif query.signal in COMPUTABLE and not _COST_BY & set(query.by):
             computed.append(query)
-    _sort_rules(rules, chosen, computed, outcome)
-    tell(f"reading: {len(chosen)} signals as recorded, {len(computed)} from windows")
+        elif facts.holds(query):
+            told.append(query)
+    _sort_rules(rules, {"signals": chosen, "windows": computed, "facts": told}, outcome)
+    tell(
+        f"reading: {len(chosen)} signals as recorded, {len(computed)} from windows, "
+        f"{len(told)} from scores, thumbs and engine samples"
+    )
     windows = Windows(
         client,
         computed,
@@ -109,7 +117,7 @@ def backtest(
         span.until_us,
         settings.streams.window_us,
     )
-    ends, lags = _evaluations(recorded, windows)
+    ends, lags = _evaluations(recorded, windows, span if told else None)
     replay = Replay(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),
@@ -124,6 +132,8 @@ def backtest(
             found = recorded.series(query, _details(rules, query))
         elif query in computed:
             found = windows.series(query)
+        elif query in told:
+            found = facts.series(query, ends)
         else:
             continue
         for series in found:
@@ -160,19 +170,21 @@ def _lookback_us(queries: list[SignalQuery]) -> int:
     return round(min(longest_s, 3 * _DAY_S) * 1e6)
 
 
-def _sort_rules(
-    rules: RuleSet, chosen: list[SignalQuery], computed: list[SignalQuery], outcome: Outcome
-) -> None:
+def _longest_us(rules: RuleSet) -> int:
+    longest_s = max((rule.over_s for rule in rules.rules), default=0.0)
+    return max(_before_us(rules), round(longest_s * 1e6))
+
+
+def _sort_rules(rules: RuleSet, sources: dict[str, list[SignalQuery]], outcome: Outcome) -> None:
     for rule in rules.rules:
-        if rule.query in chosen:
-            outcome.sources[rule.name] = "signals"
-        elif rule.query in computed:
-            outcome.sources[rule.name] = "windows"
-        else:
-            asked = f"{rule.signal} over {rule.over_s:g} s by {', '.join(rule.by) or 'nothing'}"
-            sketched = rule.signal.value.startswith(_SKETCHED)
-            why = "windows keep no sketches" if sketched else "windows do not tell it"
-            outcome.untried[rule.name] = f"{asked} was not recorded then, and {why}"
+        source = next((name for name, asked in sources.items() if rule.query in asked), None)
+        if source is not None:
+            outcome.sources[rule.name] = source
+            continue
+        asked = f"{rule.signal} over {rule.over_s:g} s by {', '.join(rule.by) or 'nothing'}"
+        sketched = rule.signal.value.startswith(_SKETCHED)
+        why = "windows keep no sketches" if sketched else "the store holds nothing that tells it"
+        outcome.untried[rule.name] = f"{asked} was not recorded then, and {why}"
 
 
 def _details(rules: RuleSet, query: SignalQuery) -> list[str]:
@@ -187,9 +199,13 @@ def _details(rules: RuleSet, query: SignalQuery) -> list[str]:
     return sorted(names)
 
 
-def _evaluations(recorded: Recorded, windows: Windows) -> tuple[Ints, Floats]:
+def _evaluations(recorded: Recorded, windows: Windows, alone: Span | None) -> tuple[Ints, Floats]:
+    """Return the ends of evaluations and the lag at each; ``alone`` is for facts without either."""
     told, told_lags = recorded.evaluations()
     ends = np.union1d(told, windows.ends)
+    if not ends.size and alone is not None:
+        first_us = -(-alone.since_us // windows.window_us) * windows.window_us
+        ends = np.arange(first_us, alone.until_us + 1, windows.window_us)
     if not ends.size:
         raise BacktestError("the store holds neither signals nor windows of this time")
     lags = np.full(ends.size, np.nan)

@@ -74,7 +74,7 @@ class Windows:
     ) -> None:
         self._queries = [q for q in queries if q.signal in COMPUTABLE]
         self._client = client
-        self._window_us = window_us
+        self.window_us = window_us
         self._first_us = 0
         self.ends: Ints = np.empty(0, np.int64)
         self._by = sorted({label for query in self._queries for label in query.by})
@@ -120,7 +120,7 @@ class Windows:
             self._client, f"SELECT min(toUnixTimestamp64Micro(window_start)) {tail}", time
         )
         self._first_us = int(first_us)
-        self.ends = np.arange(self._first_us + self._window_us, until_us + 1, self._window_us)
+        self.ends = np.arange(self._first_us + self.window_us, until_us + 1, self.window_us)
         self._groups = [known[int(number)] for number in hashes]
         shape = len(self._groups), self.ends.size
         self._figures = {
@@ -144,7 +144,7 @@ class Windows:
             same = (found["row"][1:] == found["row"][:-1]) & (found["end"][1:] == found["end"][:-1])
             found = found[np.append(True, ~same)]
         group = np.searchsorted(hashes, found["group"])
-        place = (found["end"] - self._first_us) // self._window_us - 1
+        place = (found["end"] - self._first_us) // self.window_us - 1
         flat = group * self.ends.size + place
         order = np.argsort(flat, kind="stable")
         flat = flat[order]
@@ -158,7 +158,7 @@ class Windows:
         """Return a figure's sum over the lookback that ends at each window's end."""
         row = self._figures[name][numbers].sum(axis=0, dtype=np.int64)
         total = np.cumsum(row)
-        windows = max(1, -(-round(over_s * 1e6) // self._window_us))
+        windows = max(1, -(-round(over_s * 1e6) // self.window_us))
         late = np.zeros_like(total)
         late[windows:] = total[:-windows]
         result: Ints = total - late
@@ -197,7 +197,7 @@ class Windows:
                 figures,
                 samples,
                 round(query.over_s * 1e6),
-                self._window_us,
+                self.window_us,
                 BaselineSettings(),
             )
             details = {**details, **more}

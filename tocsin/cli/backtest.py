@@ -90,15 +90,17 @@ def _tell(outcome: Outcome, what: str) -> None:
         style="dim",
     )
     for rule, why in outcome.untried.items():
-        console.print(f"not tried: {rule}: {why}", style="yellow", markup=False)
+        console.print(f"not tried: {rule}: {why}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _differences(gone: Sequence[Episode], new: Sequence[Episode]) -> None:
     console.print("compared with the rules in force:")
     for episode in new:
-        console.print(f"+ {' | '.join(_cells(episode))}", style="green", markup=False)
+        console.print(
+            f"+ {' | '.join(_cells(episode))}", style="green", markup=False, soft_wrap=True
+        )
     for episode in gone:
-        console.print(f"- {' | '.join(_cells(episode))}", style="red", markup=False)
+        console.print(f"- {' | '.join(_cells(episode))}", style="red", markup=False, soft_wrap=True)
     if not gone and not new:
         console.print("the same incidents")
 
