@@ -20,10 +20,12 @@ _OF_QUERY: Final = """
     FROM signals
     WHERE signal = {signal:String}
       AND over_s BETWEEN {over:Float64} * 0.999999 AND {over:Float64} * 1.000001
-      AND arraySort(mapKeys(labels)) = {by:Array(String)}
+      AND length(labels) = length({by:Array(String)})
+      AND hasAll(mapKeys(labels), {by:Array(String)})
       AND window_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
       AND window_end <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
 """
+_LABELS: Final = "cityHash64(mapKeys(labels), mapValues(labels))"
 _MICROS: Final = "toUnixTimestamp64Micro(window_end)"
 
 
@@ -51,19 +53,18 @@ class Recorded:
             sql = f"SELECT any(detail['short_s']), any(detail['objective']) {_OF_QUERY}"
             ((short_s, objective),) = rows(self._client, sql, self._parameters(query))
             return bool(np.isclose([short_s, objective], [query.short_s, query.objective]).all())
-        sql = f"SELECT count() {_OF_QUERY}"
-        return bool(rows(self._client, sql, self._parameters(query))[0][0])
+        return bool(rows(self._client, f"SELECT 1 {_OF_QUERY} LIMIT 1", self._parameters(query)))
 
     def series(self, query: SignalQuery, details: Collection[str]) -> Iterator[Series]:
         """Yield what was said of each series, with the details that some step asks for."""
         parameters = self._parameters(query)
         names = rows(
             self._client,
-            f"SELECT DISTINCT cityHash64(toString(labels)), labels {_OF_QUERY}",
+            f"SELECT DISTINCT {_LABELS}, labels {_OF_QUERY}",
             parameters,
         )
         columns = {
-            "series": ("cityHash64(toString(labels))", "UInt64"),
+            "series": (_LABELS, "UInt64"),
             "end": (_MICROS, "Int64"),
             "value": ("value", "Float64"),
             "samples": ("samples", "Int64"),
@@ -78,15 +79,12 @@ class Recorded:
             },
         }
         found = fetch(self._client, columns, _OF_QUERY, parameters)
-        # Of several rows for one moment the one with the most samples counts, as in the table.
-        found = found[np.lexsort((-found["samples"], found["end"], found["series"]))]
-        if found.size:
-            same = (found["series"][1:] == found["series"][:-1]) & (
-                found["end"][1:] == found["end"][:-1]
-            )
-            found = found[np.append(True, ~same)]
         labels = dict(names)
-        starts = np.flatnonzero(np.append(True, found["series"][1:] != found["series"][:-1]))
+        hashes = np.array(sorted(labels), np.uint64)
+        place = np.searchsorted(hashes, found["series"])
+        found = _ordered(found, place)
+        place = np.searchsorted(hashes, found["series"])
+        starts = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
         for low, high in zip(starts, np.append(starts[1:], found.size), strict=True):
             part = found[low:high]
             if not part.size:
@@ -124,6 +122,23 @@ class Recorded:
             "over": query.over_s,
             "by": sorted(query.by),
         }
+
+
+def _ordered(found: Any, place: Any) -> Any:
+    """Return rows by series and end, of several for one moment that with the most samples."""
+    if not found.size:
+        return found
+    ends = found["end"]
+    low = int(ends.min())
+    key = place.astype(np.int64) * (int(ends.max()) - low + 1) + (ends - low)
+    order = np.argsort(key, kind="stable")  # the table's order is nearly this one
+    key = key[order]
+    if not (key[1:] == key[:-1]).any():
+        return found[order]
+    order = np.lexsort((-found["samples"], ends, place))
+    found, place = found[order], place[order]
+    same = (place[1:] == place[:-1]) & (found["end"][1:] == found["end"][:-1])
+    return found[np.append(True, ~same)]
 
 
 def _result(

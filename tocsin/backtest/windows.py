@@ -39,7 +39,9 @@ _NEEDS: Final = {
 }
 _CHANGES: Final = ("requests", "tokens_unknown", "input_tokens", "output_tokens", "cost_nano_usd")
 _DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")
-_ROW: Final = "cityHash64(model, model_version, provider, route, feature, toString(labels))"
+_ROW: Final = (
+    "cityHash64(model, model_version, provider, route, feature, mapKeys(labels), mapValues(labels))"
+)
 """What, with its start, makes a row of the table: several of them are one window's revisions."""
 _CHUNK_US: Final = 86_400_000_000
 
