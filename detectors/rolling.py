@@ -65,17 +65,13 @@ class Rolling:
         """
         if {q for q in queries if q.signal in SUPPORTED} == self._asked.keys():
             return
-        old, now_us = self._history, self._history.now_us
-        kept = self._asked
-        self._history = History(old.window_us)
-        self._asked = {}
+        kept, self._asked = self._asked, {}
+        lanes = self._history.forget_lanes()
         self._ask(queries)
+        self._history.fill(lanes)
         for query, asked in self._asked.items():
             if query in kept:
                 asked.take_over(kept[query])
-        for window in old.windows():
-            self._history.add(window)
-        self._history.advance(now_us)
 
     def _ask(self, queries: Collection[SignalQuery]) -> None:
         for query in dict.fromkeys(queries):

@@ -79,15 +79,18 @@ class SignalSpec:
     """Unit and meaning of a signal, for rules, pages and the documentation.
 
     ``details`` are the names that its ``detail`` may hold; ``of`` is the quantity that a derived
-    signal is about.
+    signal is about; ``labels`` are those that it can be asked by, None where the dimensions of the
+    windows decide.
     """
 
     unit: str
     meaning: str
     details: tuple[str, ...] = ()
     of: SignalName | None = None
+    labels: frozenset[str] | None = None
 
 
+_ENGINE_LABELS = frozenset({"server", "engine_index", "model"})
 _N = SignalName
 _COVERED = ("covered_s",)
 _ENGINE_DETAILS = ("lowest", "highest")
@@ -117,7 +120,10 @@ SIGNALS: dict[SignalName, SignalSpec] = {
     ),
     _N.SCORE_COUNT: SignalSpec("scores", "requests judged in the lookback", ("unscored",)),
     _N.FEEDBACK_POSITIVE_RATE: SignalSpec(
-        "ratio", "thumbs up / all thumbs", ("without_thumb", "ci_low", "ci_high")
+        "ratio",
+        "thumbs up / all thumbs",
+        ("without_thumb", "ci_low", "ci_high"),
+        labels=frozenset({"provider", "model", "model_version", "feature"}),
     ),
     _N.INPUT_TOKENS_PSI: SignalSpec(
         "psi", "population stability of prompt lengths", ("reference_samples",)
@@ -137,17 +143,31 @@ SIGNALS: dict[SignalName, SignalSpec] = {
     _N.OUTPUT_TOKENS_ADWIN: SignalSpec(
         "bool", "1 when ADWIN finds that the mean output length moved", ("changes", "mean_tokens")
     ),
-    _N.GPU_UTILIZATION: SignalSpec("ratio", "mean GPU utilisation of an engine", _ENGINE_DETAILS),
-    _N.KV_CACHE_USAGE: SignalSpec("ratio", "mean use of the KV cache", _ENGINE_DETAILS),
-    _N.WAITING_REQUESTS: SignalSpec("requests", "mean length of the queue", _ENGINE_DETAILS),
+    _N.GPU_UTILIZATION: SignalSpec(
+        "ratio", "mean GPU utilisation of an engine", _ENGINE_DETAILS, labels=_ENGINE_LABELS
+    ),
+    _N.KV_CACHE_USAGE: SignalSpec(
+        "ratio", "mean use of the KV cache", _ENGINE_DETAILS, labels=_ENGINE_LABELS
+    ),
+    _N.WAITING_REQUESTS: SignalSpec(
+        "requests", "mean length of the queue", _ENGINE_DETAILS, labels=_ENGINE_LABELS
+    ),
     _N.PREFIX_CACHE_HIT_RATE: SignalSpec(
-        "ratio", "mean share of prompt tokens found in the prefix cache", _ENGINE_DETAILS
+        "ratio",
+        "mean share of prompt tokens found in the prefix cache",
+        _ENGINE_DETAILS,
+        labels=_ENGINE_LABELS,
     ),
     _N.SPEC_DECODE_ACCEPTANCE_RATE: SignalSpec(
-        "ratio", "mean share of drafted tokens that were accepted", _ENGINE_DETAILS
+        "ratio",
+        "mean share of drafted tokens that were accepted",
+        _ENGINE_DETAILS,
+        labels=_ENGINE_LABELS,
     ),
-    _N.ENGINE_SAMPLE_COUNT: SignalSpec("samples", "samples that an engine sent in the lookback"),
-    _N.WATERMARK_LAG: SignalSpec("s", "wall clock - watermark of the windows"),
+    _N.ENGINE_SAMPLE_COUNT: SignalSpec(
+        "samples", "samples that an engine sent in the lookback", labels=_ENGINE_LABELS
+    ),
+    _N.WATERMARK_LAG: SignalSpec("s", "wall clock - watermark of the windows", labels=frozenset()),
 }
 
 _CHANGES = (

@@ -116,6 +116,12 @@ class Rule(Data):
                 "short",
                 expected=f"expected more than 0s and less than {format_duration(self.over_s)}",
             )
+        allowed = SIGNALS[self.signal].labels
+        if allowed is not None and (strange := sorted(set(self.by) - allowed)):
+            known = ", ".join(sorted(allowed)) or "no labels"
+            raise RuleFault(
+                "by", expected=f"{self.signal} is told by {known}, not by {', '.join(strange)}"
+            )
         for index, matcher in enumerate(self.scope):
             if matcher.label not in self.by:
                 raise RuleFault(
