@@ -14,7 +14,7 @@ from schemas.signal import SignalName, SignalQuery
 from tocsin.backtest.columns import fetch, rows
 from tocsin.backtest.series import Floats, Ints, Series
 
-__all__ = ["Recorded"]
+__all__ = ["Loaded", "Recorded"]
 
 _OF_QUERY: Final = """
     FROM signals
@@ -27,6 +27,10 @@ _OF_QUERY: Final = """
 """
 _LABELS: Final = "cityHash64(mapKeys(labels), mapValues(labels))"
 _MICROS: Final = "toUnixTimestamp64Micro(window_end)"
+
+
+Loaded = tuple[dict[int, dict[str, str]], Any]
+"""Labels by their hash, and the rows, in no order that can be relied on."""
 
 
 class Recorded:
@@ -57,6 +61,10 @@ class Recorded:
 
     def series(self, query: SignalQuery, details: Collection[str]) -> Iterator[Series]:
         """Yield what was said of each series, with the details that some step asks for."""
+        yield from self.split(query, details, self.load(query, details))
+
+    def load(self, query: SignalQuery, details: Collection[str]) -> Loaded:
+        """Return what was said as it lies in the store; may run in a thread of its own."""
         parameters = self._parameters(query)
         names = rows(
             self._client,
@@ -78,8 +86,12 @@ class Recorded:
                 if name.isidentifier()
             },
         }
-        found = fetch(self._client, columns, _OF_QUERY, parameters)
-        labels = dict(names)
+        return dict(names), fetch(self._client, columns, _OF_QUERY, parameters)
+
+    @staticmethod
+    def split(query: SignalQuery, details: Collection[str], loaded: Loaded) -> Iterator[Series]:
+        """Yield each series of what was loaded."""
+        labels, found = loaded
         hashes = np.array(sorted(labels), np.uint64)
         place = np.searchsorted(hashes, found["series"])
         found = _ordered(found, place)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +21,7 @@ from schemas.signal import SignalName, SignalQuery
 from tocsin.backtest.columns import BacktestError
 from tocsin.backtest.episodes import Episode, episodes_of
 from tocsin.backtest.facts import Facts
-from tocsin.backtest.recorded import Recorded
+from tocsin.backtest.recorded import Loaded, Recorded
 from tocsin.backtest.replay import Replay
 from tocsin.backtest.series import Floats, Ints
 from tocsin.backtest.windows import COMPUTABLE, Windows
@@ -126,10 +127,11 @@ def backtest(
         lags,
         max_lag_s=settings.alerting.max_watermark_lag_s,
     )
+    ahead = _read_ahead(recorded, rules, chosen)
     for rank, query in enumerate(_ordered(rules)):
         tell(f"{query.signal} over {query.over_s:g} s by {', '.join(query.by) or 'nothing'}")
         if query in chosen:
-            found = recorded.series(query, _details(rules, query))
+            found = recorded.split(query, _details(rules, query), next(ahead))
         elif query in computed:
             found = windows.series(query)
         elif query in told:
@@ -147,6 +149,20 @@ def backtest(
     outcome.steps = replay.steps
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _read_ahead(recorded: Recorded, rules: RuleSet, queries: list[SignalQuery]) -> Iterator[Loaded]:
+    """Yield what the store holds of each query, and let it look for the next meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="backtest") as reader:
+        waiting = [reader.submit(recorded.load, q, _details(rules, q)) for q in queries[:1]]
+        for following in [*queries[1:], None]:
+            if not waiting:
+                return
+            current = waiting.pop()
+            if following is not None:
+                wanted = _details(rules, following)
+                waiting.append(reader.submit(recorded.load, following, wanted))
+            yield current.result()
 
 
 def _ordered(rules: RuleSet) -> list[SignalQuery]:
