@@ -19,9 +19,9 @@ _LOUDNESS = tuple(Severity)
 def climb(turn: Turn) -> None:
     """Take the steps that are due, given that the value is known and bad now.
 
-    Each is taken once an episode. A step whose conditions do not hold is passed over and may
-    come later. One action at a time: while one waits for its answer or is on trial, later ones
-    wait and people are still told.
+    Each is taken once an episode. A step whose conditions do not hold, or that an acknowledgement
+    holds, is passed over and may come later. One action at a time: while one waits for its answer
+    or is on trial, later ones wait and people are still told.
     """
     state, rule = turn.state, turn.rule
     firing_us = state.firing_us if state.firing_us is not None else turn.now_us
@@ -31,6 +31,8 @@ def climb(turn: Turn) -> None:
         if turn.state.record_of(step.name) is not None:
             continue
         if not step.wanted(turn.state.value, turn.state.detail):
+            continue
+        if step.unless_acknowledged and turn.state.acknowledged is not None:
             continue
         if step.act is None:
             _tell(turn, step)

@@ -1,7 +1,8 @@
 """The state machine of one alert: pure functions from (state, what was seen) to (state, effects).
 
-Phases: inactive -> pending (``for``) -> firing -> escalated (a step was taken) -> verifying (an
-action was applied) -> resolved. Time is event time, given by the caller.
+Phases: inactive -> pending (``for``) -> firing -> acknowledged (somebody looks after it) ->
+escalated (a step was taken) -> verifying (an action was applied) -> resolved. Time is event time,
+given by the caller. An alert that flaps stays open longer (``alerting/rules/damping.py``).
 
 What is unknown (no value, or fewer samples than the rule wants) neither fires nor resolves nor
 escalates, and stops the clock of ``for``. While the watermark lags, every rule but that of the
@@ -10,6 +11,9 @@ lag itself holds.
 
 from __future__ import annotations
 
+from typing import Final
+
+from alerting.acknowledge import on_acknowledge
 from alerting.answer import on_action, on_neighbour
 from alerting.effects import Effect
 from alerting.errors import SignalMismatchError
@@ -25,7 +29,9 @@ from alerting.verify import moved_by, removal, verify_bad, verify_good, verify_u
 from schemas.alert import AlertPhase
 from schemas.signal import Signal, SignalName
 
-__all__ = ["on_action", "on_neighbour", "step"]
+__all__ = ["on_acknowledge", "on_action", "on_neighbour", "step", "withdraw"]
+
+_FIRINGS_KEPT: Final = 20
 
 
 def step(
@@ -100,6 +106,7 @@ def _bad(turn: Turn, signal: Signal, value: float) -> None:
             labels=old.labels,
             phase=old.phase,
             waiting=old.waiting,
+            fired=old.fired,
             pending_us=turn.now_us,
         )
         _know(turn, signal, value)
@@ -124,7 +131,10 @@ def _bad(turn: Turn, signal: Signal, value: float) -> None:
 
 def _fire(turn: Turn) -> None:
     state, rule = turn.state, turn.rule
+    since_us = turn.now_us - round(rule.damp.within_s * 1e6)
+    fired = (*(at_us for at_us in state.fired if at_us > since_us), turn.now_us)
     turn.set(
+        fired=fired[-_FIRINGS_KEPT:],
         firing_us=turn.now_us,
         incident_id=incident_id_of(state.fingerprint, turn.now_us),
         severity=rule.severity,
@@ -134,11 +144,23 @@ def _fire(turn: Turn) -> None:
     reason = f"{rule.signal} {rule.condition} over {format_duration(rule.over_s)}{dwell}"
     turn.move(AlertPhase.FIRING, reason)
     turn.tell(f"fired: {reason}", event=NotifyEvent.TRIGGER, loud=True)
+    if rule.damp.flaps(len(fired)):
+        turn.tell(
+            f"flaps: {len(fired)} times within {format_duration(rule.damp.within_s)}; stays open "
+            f"until good for {format_duration(_hold_s(turn))}"
+        )
     climb(turn)
 
 
+def _hold_s(turn: Turn) -> float:
+    """Return how long the value must be good before the incident resolves."""
+    rule = turn.rule
+    least_s = max(rule.for_s, rule.over_s)
+    return rule.damp.hold_s(len(turn.state.fired), rule.keep_firing_for_s, least_s)
+
+
 def _good(turn: Turn, signal: Signal, value: float) -> None:
-    state, rule = turn.state, turn.rule
+    state = turn.state
     if state.phase is AlertPhase.PENDING:
         _know(turn, signal, value)
         turn.move(AlertPhase.INACTIVE, "cleared before it fired")
@@ -152,8 +174,9 @@ def _good(turn: Turn, signal: Signal, value: float) -> None:
     on_trial = verify_good(turn)
     remind(turn)
     clear_us = turn.state.clear_us if turn.state.clear_us is not None else turn.now_us
-    if not on_trial and turn.now_us - clear_us >= round(rule.keep_firing_for_s * 1e6):
-        _resolve(turn, f"back within the threshold for {format_duration(rule.keep_firing_for_s)}")
+    hold_s = _hold_s(turn)
+    if not on_trial and turn.now_us - clear_us >= round(hold_s * 1e6):
+        _resolve(turn, f"back within the threshold for {format_duration(hold_s)}")
 
 
 def _unknown(turn: Turn, signal: Signal) -> None:
@@ -197,3 +220,19 @@ def _resolve(turn: Turn, reason: str) -> None:
     turn.move(AlertPhase.RESOLVED, reason)
     turn.set(verifying=None, clear_us=None, quiet_us=None, unknown_us=None)
     turn.tell(f"resolved: {reason}", event=NotifyEvent.RESOLVE)
+
+
+def withdraw(
+    rule: Rule, state: AlertState, now_us: int, reason: str
+) -> tuple[AlertState, tuple[Effect, ...]]:
+    """Return what becomes of an alert whose rule is no longer in force: nobody waits for it.
+
+    What the executor still owes is waited for as before.
+    """
+    turn = Turn(rule, state, now_us, Policy())
+    if state.phase is AlertPhase.PENDING:
+        turn.move(AlertPhase.INACTIVE, reason)
+        turn.set(pending_us=None, unknown_us=None)
+    elif state.open:
+        _resolve(turn, reason)
+    return turn.finish()

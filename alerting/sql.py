@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from schemas.base import Labels
-from schemas.signal import SignalName
+from schemas.signal import SIGNALS, SignalName
 
 __all__ = ["incident_sql", "quote"]
 
@@ -29,6 +29,8 @@ def quote(text: str) -> str:
 
 _NULLABLE: Final = frozenset({"feature", "lora_adapter", "plan", "user_id"})
 
+_P95: Final = "round(quantileDD(0.01, 0.95)({0}_s * 1e6) / 1e6, 4) AS {0}_p95_s"
+
 _REQUESTS: Final[dict[SignalName, str]] = {
     SignalName.ERROR_RATE: (
         "countIf(failed) AS errors, round(errors / requests, 4) AS error_rate, "
@@ -36,19 +38,29 @@ _REQUESTS: Final[dict[SignalName, str]] = {
     ),
     SignalName.ABORT_RATE: "countIf(aborted) AS aborts, round(aborts / requests, 4) AS abort_rate",
     SignalName.REQUEST_RATE: "uniqExact(server) AS servers",
-    SignalName.TTFT_P95: "round(quantileDD(0.01, 0.95)(ttft_s * 1e6) / 1e6, 3) AS ttft_p95_s",
-    SignalName.E2E_P95: "round(quantileDD(0.01, 0.95)(e2e_s * 1e6) / 1e6, 3) AS e2e_p95_s",
-    SignalName.E2E_P95_RATIO: "round(quantileDD(0.01, 0.95)(e2e_s * 1e6) / 1e6, 3) AS e2e_p95_s",
-    SignalName.TPOT_P95: "round(quantileDD(0.01, 0.95)(tpot_s * 1e6) / 1e6, 4) AS tpot_p95_s",
+    SignalName.REQUEST_COUNT: "uniqExact(server) AS servers",
+    SignalName.TTFT_P95: _P95.format("ttft"),
+    SignalName.E2E_P95: _P95.format("e2e"),
+    SignalName.TPOT_P95: _P95.format("tpot"),
     SignalName.OUTPUT_TOKENS_PER_S: (
         "round(1e6 / quantileDD(0.01, 0.5)(tpot_s * 1e6), 1) AS output_tokens_per_s"
     ),
     SignalName.COST_RATE: "sum(cost_usd) AS usd, countIf(cost_usd IS NULL) AS price_unknown",
-    SignalName.COST_RATE_RATIO: "sum(cost_usd) AS usd, countIf(cost_usd IS NULL) AS price_unknown",
     SignalName.UNKNOWN_PRICE_RATE: (
         "countIf(cost_usd IS NULL) AS unknown, round(unknown / requests, 4) AS unknown_price_rate"
     ),
 }
+_ENGINE: Final = frozenset(
+    {
+        SignalName.GPU_UTILIZATION,
+        SignalName.KV_CACHE_USAGE,
+        SignalName.WAITING_REQUESTS,
+        SignalName.PREFIX_CACHE_HIT_RATE,
+        SignalName.SPEC_DECODE_ACCEPTANCE_RATE,
+        SignalName.ENGINE_SAMPLE_COUNT,
+    }
+)
+_ENGINE_LABELS: Final = frozenset({"server", "engine_index", "model"})
 _TOKENS: Final = "quantiles(0.05, 0.5, 0.95)({0}) AS {0}_quantiles, round(avg({0}), 1) AS {0}_mean"
 
 
@@ -63,7 +75,7 @@ def incident_sql(signal: SignalName, labels: Labels, since_us: int, over_s: floa
         microseconds=max(0, since_us - round(max(over_s, 60) * 1e6))
     )
     from_text = f"toDateTime64({quote(since.strftime('%Y-%m-%d %H:%M:%S'))}, 6, 'UTC')"
-    if signal is SignalName.QUALITY_SCORE:
+    if signal in {SignalName.QUALITY_SCORE, SignalName.SCORE_COUNT}:
         table, time = "evals FINAL", "request_end"
         figures = (
             "countIf(outcome = 'scored') AS scored, count() - scored AS unscored, "
@@ -78,6 +90,19 @@ def incident_sql(signal: SignalName, labels: Labels, since_us: int, over_s: floa
         table, time = "signals FINAL", "window_end"
         figures = "max(value) AS lag_s"
         match = [f"signal = {quote(signal.value)}"]
+    elif signal in _ENGINE:
+        table, time = "engine_samples FINAL", "at"
+        figures = (
+            "count() AS samples, round(avg(gpu_utilization), 3) AS gpu, "
+            "round(avg(kv_cache_usage), 3) AS kv_cache, max(waiting_requests) AS waiting, "
+            "max(running_requests) AS running, "
+            "round(avg(spec_decode_acceptance_rate), 3) AS acceptance"
+        )
+        match = [
+            f"toString({name}) = {quote(value)}"
+            for name, value in _sorted(labels)
+            if name in _ENGINE_LABELS
+        ]
     else:
         table, time = "requests", "end_time"
         figures = f"count() AS requests, {_figures(signal)}"
@@ -94,8 +119,9 @@ def incident_sql(signal: SignalName, labels: Labels, since_us: int, over_s: floa
 
 
 def _figures(signal: SignalName) -> str:
-    if signal in _REQUESTS:
-        return _REQUESTS[signal]
+    quantity = SIGNALS[signal].of or signal
+    if quantity in _REQUESTS:
+        return _REQUESTS[quantity]
     column = "input_tokens" if signal.value.startswith("input_tokens") else "output_tokens"
     return _TOKENS.format(column)
 

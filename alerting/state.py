@@ -12,9 +12,16 @@ from schemas.action import ActionKind
 from schemas.alert import AlertPhase, Severity
 from schemas.base import Labels, Message, Micros, Name, SchemaVersion
 
-__all__ = ["OPEN", "AlertState", "Outcome", "StepRecord", "Verification", "Waiting"]
+__all__ = ["OPEN", "Acknowledged", "AlertState", "Outcome", "StepRecord", "Verification", "Waiting"]
 
-OPEN = frozenset({AlertPhase.FIRING, AlertPhase.ESCALATED, AlertPhase.VERIFYING})
+OPEN = frozenset(
+    {
+        AlertPhase.FIRING,
+        AlertPhase.ACKNOWLEDGED,
+        AlertPhase.ESCALATED,
+        AlertPhase.VERIFYING,
+    }
+)
 """The phases of an incident that is not over."""
 
 
@@ -87,6 +94,14 @@ class Waiting(Message):
     told: bool = False
 
 
+class Acknowledged(Message):
+    """Who looks after an incident, and since when."""
+
+    by: Name
+    at_us: Micros
+    reason: str = ""
+
+
 class AlertState(Message):
     """Where one alert stands, with everything that the next decision needs.
 
@@ -103,6 +118,8 @@ class AlertState(Message):
         relieved_us: when another incident's rollback or fallback moved this series' traffic away.
         taken: the steps of this episode, in the order taken.
         waiting: the request that the executor has not answered yet.
+        acknowledged: who looks after this incident; None while nobody does.
+        fired: when this alert fired lately, over all its episodes; what flapping is told by.
         said_no_data, held: what was said already, so that it is said once.
     """
 
@@ -130,6 +147,8 @@ class AlertState(Message):
     waiting: Waiting | None = None
     verifying: Verification | None = None
     history: tuple[LadderNote, ...] = ()
+    acknowledged: Acknowledged | None = None
+    fired: tuple[Micros, ...] = ()
     said_no_data: bool = False
     held: bool = False
 

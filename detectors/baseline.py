@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -50,6 +51,7 @@ class Baseline:
         settings: how it is made.
         over_us: the lookback of the values.
         window_us: length of a window, the shortest time between two points.
+        worse: which side of the baseline is bad, and so held out: above, below or both.
 
     Raises:
         DetectorError: minimum or horizon is not positive, or the limit is not above 1.
@@ -67,10 +69,17 @@ class Baseline:
 
     """
 
-    def __init__(self, settings: BaselineSettings, over_us: int, window_us: int) -> None:
+    def __init__(
+        self,
+        settings: BaselineSettings,
+        over_us: int,
+        window_us: int,
+        worse: Literal["above", "below", "both"] = "above",
+    ) -> None:
         if min(settings.minimum, settings.horizon) < 1 or settings.limit <= 1:
             raise DetectorError("a baseline needs a point, a lookback and a limit above 1")
         self._settings = settings
+        self._worse = worse
         self._over_us = over_us
         self._horizon_us = settings.horizon * over_us
         self._spacing_us = max(window_us, over_us // _PER_LOOKBACK)
@@ -113,9 +122,14 @@ class Baseline:
             return
         medians = self.at(now_us)
         usual = medians[0] if medians else None
-        bad = bool(usual) and usual is not None and first >= self._settings.limit * usual
+        bad = bool(usual) and usual is not None and self._off(first, usual)
         self._recent.append(_Point(now_us, tuple(figures), bad))
         self._last_us = now_us
+
+    def _off(self, first: float, usual: float) -> bool:
+        limit = self._settings.limit
+        above, below = first >= limit * usual, first * limit <= usual
+        return (above and self._worse != "below") or (below and self._worse != "above")
 
     def _compute(self) -> list[float | None] | None:
         points = [p for p in self._past if not p.bad]

@@ -25,10 +25,13 @@ class Feedback:
     """
 
     def __init__(self, queries: Collection[SignalQuery]) -> None:
-        self._queries = [
-            q for q in dict.fromkeys(queries) if q.signal == SignalName.FEEDBACK_POSITIVE_RATE
-        ]
+        self._queries = _asked(queries)
         self._tally = Tally(self._queries)
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on; those that stay go on."""
+        self._queries = _asked(queries)
+        self._tally.reask(self._queries)
 
     def add(self, event: FeedbackEvent, labels: Labels) -> None:
         """Add feedback with the labels of the request that it is about."""
@@ -59,3 +62,7 @@ class Feedback:
                     )
                 )
         return signals
+
+
+def _asked(queries: Collection[SignalQuery]) -> list[SignalQuery]:
+    return [q for q in dict.fromkeys(queries) if q.signal == SignalName.FEEDBACK_POSITIVE_RATE]

@@ -30,6 +30,8 @@ class Measure:
 
     read: Callable[[Totals, float], Reading]
     sketches: tuple[str, ...] = ()
+    whole: bool = False
+    """Whether a lookback that is not covered whole says nothing, as a count that is short does."""
 
 
 def _share(count: str) -> Measure:
@@ -57,6 +59,11 @@ def _request_rate(totals: Totals, covered_s: float) -> Reading:
     return Reading(requests / covered_s, requests, {"covered_s": covered_s})
 
 
+def _request_count(totals: Totals, covered_s: float) -> Reading:
+    requests = totals["requests"]
+    return Reading(float(requests), requests, {"covered_s": covered_s})
+
+
 def _decode_speed(totals: Totals, _: float) -> Reading:
     sketch = totals.sketch("tpot_s")
     median = sketch.quantile(0.5)
@@ -78,6 +85,7 @@ MEASURES: Final[dict[SignalName, Measure]] = {
     SignalName.ABORT_RATE: _share("aborted"),
     SignalName.UNKNOWN_PRICE_RATE: _share("price_unknown"),
     SignalName.REQUEST_RATE: Measure(_request_rate),
+    SignalName.REQUEST_COUNT: Measure(_request_count, whole=True),
     SignalName.TTFT_P95: _p95("ttft_s"),
     SignalName.E2E_P95: _p95("e2e_s"),
     SignalName.TPOT_P95: _p95("tpot_s"),

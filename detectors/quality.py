@@ -39,7 +39,7 @@ def wilson_interval(mean: float, n: int, z: float = _Z95) -> tuple[float, float]
 
 
 class Quality:
-    """Answer queries for ``QUALITY_SCORE`` from the results of the judge.
+    """Answer queries for ``QUALITY_SCORE`` and ``SCORE_COUNT`` from the results of the judge.
 
     A score counts at the time when its request ended, however late the judge was. Requests that
     got none (no text, no or a bad answer, no room) are told as ``unscored`` and are in no mean.
@@ -51,8 +51,13 @@ class Quality:
     """
 
     def __init__(self, queries: Collection[SignalQuery]) -> None:
-        self._queries = [q for q in dict.fromkeys(queries) if q.signal == SignalName.QUALITY_SCORE]
+        self._queries = _asked(queries)
         self._tally = Tally(self._queries)
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on; those that stay go on."""
+        self._queries = _asked(queries)
+        self._tally.reask(self._queries)
 
     def add(self, result: EvalResult) -> None:
         """Add a result."""
@@ -70,18 +75,25 @@ class Quality:
         return [
             Signal(
                 schema_version=SCHEMA_VERSION,
-                signal=SignalName.QUALITY_SCORE,
+                signal=query.signal,
                 labels=dict(zip(query.by, group, strict=True)),
                 over_s=query.over_s,
                 window_end_us=now_us,
-                value=held.mean,
+                value=held.mean if query.signal is SignalName.QUALITY_SCORE else float(held.scored),
                 samples=held.scored,
                 detector="quality",
-                detail=_detail(held),
+                detail=_detail(held)
+                if query.signal is SignalName.QUALITY_SCORE
+                else {"unscored": float(held.unscored)},
             )
             for query in self._queries
             for group, held in self._tally.sums(query).items()
         ]
+
+
+def _asked(queries: Collection[SignalQuery]) -> list[SignalQuery]:
+    signals = (SignalName.QUALITY_SCORE, SignalName.SCORE_COUNT)
+    return [q for q in dict.fromkeys(queries) if q.signal in signals]
 
 
 def _detail(held: Sum) -> dict[str, float]:

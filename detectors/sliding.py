@@ -197,6 +197,28 @@ class History:
             for group in [g for g, t in lane.groups.items() if t.last_end_us <= limit]:
                 del lane.groups[group]
 
+    def forget_lanes(self) -> dict[tuple[int, Group], Lane]:
+        """Take all lanes away, to be made anew, and return them for ``fill``."""
+        old, self._lanes = self._lanes, {}
+        return old
+
+    def fill(self, old: Mapping[tuple[int, Group], Lane]) -> None:
+        """Fill lanes made anew: from a lane that was like it, else from the windows held.
+
+        A window older than every lookback with sketches has lost its own.
+        """
+        for key, lane in self._lanes.items():
+            before = old.get(key)
+            if before is not None and before.sketches >= lane.sketches:
+                lane.sketches, lane.groups = before.sketches, before.groups
+                lane.high_us = before.high_us
+                continue
+            lane.high_us = self.now_us
+            for end in sorted(self._ends):
+                if lane.holds(end):
+                    for held in self._ends[end].values():
+                        lane.add(held)
+
     def _hold(self, window: Window) -> _Held:
         wanted: Mapping[str, DDSketch] = {
             name: sketch

@@ -66,11 +66,16 @@ class Tally:
 
     def __init__(self, queries: Collection[SignalQuery]) -> None:
         self._lanes: dict[tuple[int, Group], _Lane] = {}
-        for query in queries:
-            over_us = max(1, round(query.over_s * 1e6))
-            self._lanes.setdefault((over_us, query.by), _Lane(over_us, query.by))
         self._now_us = 0
         self._order = itertools.count()  # so that heaps never compare keys
+        self.reask(queries)
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Follow other queries from now on; a lookback that stays goes on, a new one is empty."""
+        old, self._lanes = self._lanes, {}
+        for query in queries:
+            key = max(1, round(query.over_s * 1e6)), query.by
+            self._lanes[key] = old.get(key) or self._lanes.get(key) or _Lane(*key)
 
     def add(
         self,

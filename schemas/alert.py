@@ -24,6 +24,7 @@ class AlertPhase(StrEnum):
     INACTIVE = "inactive"
     PENDING = "pending"
     FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
     ESCALATED = "escalated"
     VERIFYING = "verifying"
     RESOLVED = "resolved"

@@ -8,7 +8,7 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,14 +16,16 @@ import structlog
 from pydantic import ValidationError
 
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
-from alerting.machine import on_action, on_neighbour, step
+from alerting.errors import RulesError
+from alerting.evaluator import Evaluator
+from alerting.machine import on_acknowledge, on_action, on_neighbour, step, withdraw
 from alerting.policy import Policy
-from alerting.rules import RuleSet
+from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
 from alerting.state import AlertState
 from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
-from schemas.base import SCHEMA_VERSION, Message
-from schemas.signal import Signal, SignalName
+from schemas.base import Message
+from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.letters import Publishes
@@ -35,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 _POLICY: Final = "policy"
 _REQUEST: Final = "request:"
+_RULES: Final = "rules"
 
 
 class AlertAgent:
@@ -46,6 +49,8 @@ class AlertAgent:
         table: fingerprint to AlertState as JSON text; further keys hold the policy's memory and
             the requests that wait for their results.
         max_lag_s: rules hold while the watermark lags more than this.
+        text: what the rules in force were read from; with it a worker that starts knows the rules
+            of the one before, and ends the alerts of those that are gone.
     """
 
     def __init__(
@@ -56,14 +61,14 @@ class AlertAgent:
         publisher: Publishes,
         *,
         max_lag_s: float,
+        text: Callable[[], str] | None = None,
     ) -> None:
-        self._rules = rules
+        self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._text = text
+        self._remembers = text is not None
         self._initial_policy = policy
         self._table = table
         self._publisher = publisher
-        self._max_lag_s = max_lag_s
-        self._lagging = False
-        self._heard: set[str] = set()
         # Signals and results come by two streams; a step reads, publishes and writes one state.
         self._lock = asyncio.Lock()
 
@@ -94,25 +99,53 @@ class AlertAgent:
                 _refused(Topics.ACTIONS, event, type(error).__name__)
             event.ack()
 
+    def adopt(self, rules: RuleSet) -> None:
+        """Put other rules in force as soon as the evaluation under way has ended."""
+        self._evaluator.adopt(rules)
+
     async def on_signal(self, signal: Signal) -> None:
         """Decide what one signal means for every rule that asked for it."""
         now_us = signal.window_end_us
-        ends_evaluation = signal.signal is SignalName.WATERMARK_LAG and not signal.labels
-        if ends_evaluation:
-            self._lagging = signal.value is not None and signal.value > self._max_lag_s
         async with self._lock:
-            for rule in self._rules.for_signal(signal):
-                await self._try_step(rule, signal, now_us)
-            if ends_evaluation:
-                for rule, missing in list(self._unheard(now_us)):
-                    await self._try_step(rule, missing, now_us)
-                self._heard.clear()
+            if self._remembers:
+                await self._end_alerts_of_old_rules(now_us)
+            for rule, seen in self._evaluator.due(signal, self._live):
+                await self._try_step(rule, seen, now_us)
+            if self._evaluator.ends(signal):
+                await self._take_over(now_us)
+
+    async def _take_over(self, now_us: int) -> None:
+        for gone in self._evaluator.take_over(self._live) or ():
+            reason = "the rule is no longer in force"
+            await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+        if self._text is not None:
+            self._remember(self._text())
+
+    async def _end_alerts_of_old_rules(self, now_us: int) -> None:
+        """Compare the rules with those in force when the table was last written, once."""
+        self._remembers = False
+        text = self._text() if self._text is not None else ""
+        remembered = self._table.get(_RULES)
+        if remembered and remembered != text:
+            try:
+                old = parse_rules(remembered, "the rules before")
+            except RulesError as error:  # written by a version that had other keys
+                log.warning("old_rules_unreadable", error=str(error)[:500])
+            else:
+                for gone in self._evaluator.withdrawn(old, self._live()):
+                    reason = "the rule is no longer in force"
+                    await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+        self._remember(text)
+
+    def _remember(self, text: str) -> None:
+        if self._table.get(_RULES) != text:
+            self._table[_RULES] = text
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
         async with self._lock:
             state = self._state(result.fingerprint)
-            rule = self._rules.by_name.get(state.rule) if state else None
+            rule = self._evaluator.rules.by_name.get(state.rule) if state else None
             if state is None or rule is None:
                 log.warning("result_without_alert", action_id=result.action_id)
                 return
@@ -121,6 +154,19 @@ class AlertAgent:
             await self._carry_out(after, effects, now_us)
             await self._tell_neighbours(result)
 
+    async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
+        """Let an open incident know who looks after it; return whether there is such a one."""
+        async with self._lock:
+            for state in self._live():
+                rule = self._evaluator.rules.by_name.get(state.rule)
+                if state.incident_id != incident_id or rule is None:
+                    continue
+                after, effects = on_acknowledge(rule, state, incident_id, by, at_us, reason)
+                if effects:
+                    await self._carry_out(after, effects, at_us)
+                return state.open
+        return False
+
     async def _tell_neighbours(self, result: ActionResult) -> None:
         """Let other alerts know of an action that moved their series' traffic away."""
         key = _REQUEST + result.action_id
@@ -128,7 +174,10 @@ class AlertAgent:
         if not text:
             return
         request = ActionRequested.model_validate_json(text)
-        for rule, state in list(self._live()):
+        for state in list(self._live()):
+            rule = self._evaluator.rules.by_name.get(state.rule)
+            if rule is None:
+                continue
             now_us = max(result.at_us, state.last_us or 0)
             after, effects = on_neighbour(rule, state, request, result, now_us)
             if after is not state or effects:
@@ -146,8 +195,8 @@ class AlertAgent:
     async def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._state(blank.fingerprint) or blank
-        self._heard.add(state.fingerprint)
-        policy = self._policy().hold(self._lagging)
+        self._evaluator.heard.add(state.fingerprint)
+        policy = self._policy().hold(self._evaluator.lagging)
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
@@ -167,33 +216,14 @@ class AlertAgent:
                 self._table[_POLICY] = policy.to_json().decode()
         self._store(state)
 
-    def _unheard(self, now_us: int) -> Iterator[tuple[Rule, Signal]]:
-        """Yield an unknown value for each open alert whose series was silent at this end."""
-        for rule, state in self._live():
-            if state.fingerprint in self._heard:
-                continue
-            missing = Signal(
-                schema_version=SCHEMA_VERSION,
-                signal=rule.signal,
-                labels=state.labels,
-                over_s=rule.over_s,
-                window_end_us=now_us,
-                value=None,
-                samples=0,
-                detector="absent",
-            )
-            if rule.matches(missing):  # a rule may have got other labels since
-                yield rule, missing
-
-    def _live(self) -> Iterator[tuple[Rule, AlertState]]:
-        """Yield each alert that is not at rest, with its rule."""
+    def _live(self) -> Iterator[AlertState]:
+        """Yield the state of each alert that is not at rest."""
         for key, text in list(self._table.items()):
-            if key == _POLICY or key.startswith(_REQUEST):
+            if key in (_POLICY, _RULES) or key.startswith(_REQUEST):
                 continue
             state = AlertState.model_validate_json(text)
-            rule = self._rules.by_name.get(state.rule)
-            if rule is not None and not state.idle:
-                yield rule, state
+            if not state.idle:
+                yield state
 
     def _state(self, fingerprint: str) -> AlertState | None:
         text = self._table.get(fingerprint)

@@ -6,7 +6,7 @@ a dimension of windows, and the rollup has them already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from detectors.closed_window import Window
 from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
-from schemas.signal import Signal, SignalName
+from schemas.signal import Signal, SignalName, SignalQuery
 from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
 from streams.store import Store
 
@@ -51,6 +51,9 @@ class CostAgent:
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Do nothing: the store has what is needed."""
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Do nothing: what is said does not hang on the rules."""
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return one cost rate for each of the top users, nothing between two questions."""

@@ -21,6 +21,7 @@ class DriftAgent:
     """Two-sample KS, PSI and ADWIN over the token lengths of closed windows, by model."""
 
     def __init__(self, settings: DriftSettings, queries: Collection[SignalQuery]) -> None:
+        self._settings = settings
         self._drift = Drift(settings, queries)
 
     async def load(self) -> None:
@@ -32,6 +33,12 @@ class DriftAgent:
         """Take in closed windows."""
         for window in windows:
             self._drift.add(window)
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on; references of those that stay are kept."""
+        snapshot = self._drift.snapshot()
+        self._drift = Drift(self._settings, queries)
+        self._drift.restore(snapshot)
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the drift signals of every series with a reference."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -130,6 +130,10 @@ class FeedbackAgent:
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Do nothing: thumbs come from ``llm.feedback``."""
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on."""
+        self._feedback.reask(queries)
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the shares of thumbs up at a window's end."""

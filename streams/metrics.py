@@ -26,6 +26,8 @@ __all__ = [
     "RECORDS",
     "REFUSED",
     "ROWS",
+    "RULES_LOADED",
+    "RULES_REFUSED",
     "RULE_FAILURES",
     "WATERMARK_LAG",
     "WINDOWS_CLOSED",
@@ -60,6 +62,12 @@ DETECTOR_FAILURES: Final = Counter(
 )
 RULE_FAILURES: Final = Counter(
     "tocsin_rule_failures_total", "Steps that a rule could not take, for a fault of ours.", ["rule"]
+)
+RULES_LOADED: Final = Counter(
+    "tocsin_rules_loaded_total", "Changed rules files that were taken over."
+)
+RULES_REFUSED: Final = Gauge(
+    "tocsin_rules_refused", "1 while the rules file does not check, so that older rules stay."
 )
 ROWS: Final = Counter("tocsin_rows_inserted_total", "Rows that the store acknowledged.", ["table"])
 INSERT_SECONDS: Final = Histogram(

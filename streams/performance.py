@@ -22,6 +22,10 @@ class PerformanceAgent:
         for window in windows:
             self._rolling.add(window)
 
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on."""
+        self._rolling.reask(queries)
+
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return every query's signals at a window's end."""
         return self._rolling.evaluate(end_us)

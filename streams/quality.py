@@ -7,7 +7,7 @@ never a zero.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import structlog
@@ -131,6 +131,10 @@ class QualityAgent:
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Do nothing: scores come from ``llm.evals``."""
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on."""
+        self._quality.reask(queries)
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the mean scores at a window's end."""

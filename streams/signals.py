@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import structlog
 
 from detectors.closed_window import Window
 from schemas.base import SCHEMA_VERSION
-from schemas.signal import Signal, SignalName
+from schemas.signal import Signal, SignalName, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
 from streams.letters import Publishes
@@ -25,6 +25,9 @@ class SignalSource(Protocol):
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Take in closed windows, corrections included."""
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Answer other queries from now on."""
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the signals at the end of a window."""
@@ -46,6 +49,11 @@ class SignalsAgent:
     def __init__(self, sources: Sequence[SignalSource], publisher: Publishes) -> None:
         self._sources = sources
         self._publisher = publisher
+        self._next: Collection[SignalQuery] | None = None
+
+    def reask(self, queries: Collection[SignalQuery]) -> None:
+        """Let every source answer other queries, from the next evaluation on."""
+        self._next = queries
 
     def take_in(self, windows: Sequence[Window]) -> None:
         """Give closed windows to every source."""
@@ -57,6 +65,7 @@ class SignalsAgent:
 
     async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
         """Publish all signals at a window's end; waits for the broker as long as it takes."""
+        self._take_over()
         signals: list[Signal] = []
         for source in self._sources:
             try:
@@ -77,6 +86,16 @@ class SignalsAgent:
         )
         items = [(series_key(signal), signal) for signal in signals]
         await until_done("signals", lambda: self._publisher.send_many(Topics.SIGNALS, items))
+
+    def _take_over(self) -> None:
+        queries, self._next = self._next, None
+        if queries is None:
+            return
+        for source in self._sources:
+            try:
+                source.reask(queries)
+            except Exception:
+                log.exception("signal_source_fails", source=_count_failure(source))
 
 
 def _count_failure(source: SignalSource) -> str:

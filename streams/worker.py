@@ -11,7 +11,7 @@ import structlog
 
 from alerting.notifiers.build import build_notifiers
 from alerting.policy import Policy
-from alerting.rules import load_rules
+from alerting.rules import RuleSet
 from schemas.clock import Clock, Elapsed, elapsed_clock, system_clock
 from schemas.pricing import load_price_book
 from schemas.settings import Settings
@@ -22,6 +22,7 @@ from streams.alert import AlertAgent
 from streams.app import App, create_app
 from streams.cost import CostAgent
 from streams.drift import DriftAgent
+from streams.engine import EngineAgent
 from streams.errors import AbandonedError
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
@@ -32,6 +33,7 @@ from streams.performance import PerformanceAgent
 from streams.prepare import Preparer
 from streams.publish import Publisher
 from streams.quality import QualityAgent
+from streams.reload import RulesFile
 from streams.replay import Replay
 from streams.requests_table import RequestsTable
 from streams.signals import SignalsAgent, SignalSource
@@ -61,9 +63,10 @@ def build_app(
     """
     streams = settings.streams
     scale = streams.time_scale
-    rules = load_rules(settings.alerting.rules).scaled(scale)
+    rules_file = RulesFile(settings.alerting.rules)
+    rules = rules_file.rules.scaled(scale)
     prices = load_price_book(settings.prices.path)
-    queries = sorted({*rules.queries(), *_always(scale)}, key=repr)
+    queries = _queries(rules, scale)
 
     app = create_app(settings)
     publisher = Publisher(app)
@@ -93,12 +96,14 @@ def build_app(
         every_us=round(60 / scale * 1e6),
     )
     drift = DriftAgent(settings.drift, queries)
+    engine = EngineAgent(queries)
     sources: list[SignalSource] = [
         PerformanceAgent(queries, streams.window_us),
         drift,
         cost,
         quality,
         feedback,
+        engine,
     ]
     signals = SignalsAgent(sources, publisher)
     merge = MergeAgent(
@@ -117,7 +122,15 @@ def build_app(
         text_table(app, "alert-states"),
         publisher,
         max_lag_s=settings.alerting.max_watermark_lag_s,
+        text=lambda: rules_file.text,
     )
+
+    def adopt(written: RuleSet) -> None:
+        adopted = written.scaled(scale)
+        signals.reask(_queries(adopted, scale))
+        alert.adopt(adopted)
+
+    rules_file.listen(adopt)
     outbox = text_table(app, "notification-outbox")
     notifiers = [
         NotifyAgent(notifier, outbox, clock) for notifier in build_notifiers(settings.notify)
@@ -127,6 +140,7 @@ def build_app(
     _agent(app, Topics.WINDOWS, "merge", merge.run)
     _agent(app, Topics.EVALS, "quality", quality.run)
     _agent(app, Topics.FEEDBACK, "feedback", feedback.run)
+    _agent(app, Topics.ENGINE, "engine", engine.run)
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
     for notify in notifiers:
@@ -142,6 +156,7 @@ def build_app(
     _timer(app, 1.0, "join-feedback", feedback.join)
     _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(ingest.work)
+    _timer(app, 1.0, "reload-rules", rules_file.look)
     app.task(quality.work)
 
     ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)
@@ -162,6 +177,10 @@ def build_app(
     app.task(ready)
     app.task(drift.load)
     return app
+
+
+def _queries(rules: RuleSet, scale: float) -> list[SignalQuery]:
+    return sorted({*rules.queries(), *_always(scale)}, key=repr)
 
 
 def _always(scale: float) -> set[SignalQuery]:

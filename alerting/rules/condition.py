@@ -1,4 +1,4 @@
-"""Conditions on a signal: ``> 0.05``, ``< 0.7``, ``detail.traffic_ratio < 1.5``."""
+"""Conditions on a signal: ``> 5%``, ``> 500 ms``, ``< 0.7``, ``detail.traffic_ratio < 1.5``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["Condition", "ConditionText"]
+__all__ = ["UNITS", "Condition", "ConditionText"]
 
 Op = Literal[">", ">=", "<", "<="]
 
@@ -20,36 +20,63 @@ _OPS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
+
+UNITS: Final[dict[str, tuple[frozenset[str], float]]] = {
+    "%": (frozenset({"ratio", "score"}), 0.01),
+    "ms": (frozenset({"s"}), 0.001),
+    **{
+        unit: (frozenset({unit}), 1.0)
+        for unit in (
+            "s", "x", "1/s", "tokens/s", "USD/h", "requests", "scores", "samples", "sigma",
+        )
+    },
+}  # fmt: skip
+"""Units that a threshold may be written in: which units of signals each fits, and its factor."""
+
 _SHAPE: Final = re.compile(
-    r"\s*(?:(value|detail\.([A-Za-z_][A-Za-z0-9_]*))\s*)?(>=|<=|>|<)\s*(\S+?)\s*(%)?\s*"
+    r"\s*(?:(value|detail\.([A-Za-z_][A-Za-z0-9_]*))\s*)?(>=|<=|>|<)\s*"
+    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S+)?\s*"
 )
 
 
 class Condition(BaseModel):
-    """A comparison of the signal's value, or of one of its details, with a threshold."""
+    """A comparison of the signal's value, or of one of its details, with a threshold.
+
+    ``threshold`` is in the signal's own unit; ``unit`` is what it was written in, if anything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     op: Op
     threshold: float
     detail: str | None = None
+    unit: str | None = Field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Condition:
         """Read a condition.
 
         Raises:
-            ValueError: the text is no condition.
+            ValueError: the text is no condition, or its unit is unknown.
         """
         match = _SHAPE.fullmatch(text)
-        threshold = _number(match[4]) if match is not None else None
-        if match is None or threshold is None:
+        threshold = float(match[4]) if match is not None else math.nan
+        if match is None or not math.isfinite(threshold):
             raise ValueError(
-                f"{text!r} is no condition; write it as '> 0.05', '> 5%', '< 15' "
+                f"{text!r} is no condition; write it as '> 0.05', '> 5%', '> 500 ms' "
                 "or 'detail.traffic_ratio < 1.5'"
             )
+        unit = match[5]
+        if unit is not None and unit not in UNITS:
+            raise ValueError(f"{text!r}: no unit {unit!r}; known are {', '.join(UNITS)}")
         op: Any = match[3]
-        return cls(op=op, threshold=threshold / (100 if match[5] else 1), detail=match[2])
+        factor = UNITS[unit][1] if unit is not None else 1
+        value = threshold / 100 if unit == "%" else threshold * factor
+        return cls(op=op, threshold=value, detail=match[2], unit=unit)
+
+    def fits(self, unit: str) -> bool:
+        """Tell whether the threshold can be compared with a value of this unit."""
+        return self.unit is None or unit in UNITS[self.unit][0]
 
     def holds(self, value: float | None, details: Mapping[str, float]) -> bool | None:
         """Tell whether the condition holds; None when what it speaks of is unknown."""
@@ -70,14 +97,6 @@ class Condition(BaseModel):
     def __str__(self) -> str:
         subject = f"detail.{self.detail} " if self.detail is not None else ""
         return f"{subject}{self.op} {self.threshold:g}"
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _parse(value: object) -> object:

@@ -22,6 +22,8 @@ def parse_duration(text: object) -> float:
         return 0.0
     match = _SHAPE.fullmatch(text) if isinstance(text, str) and text else None
     if match is None:
+        if isinstance(text, str) and text[:1] == "-" and _SHAPE.fullmatch(text[1:]):
+            raise ValueError(f"{text!r} is negative; a duration is 0s or longer")
         raise ValueError(f"{text!r} is no duration; write it as 30s, 15m, 4h or 1h30m")
     seconds = sum(
         float(part) * unit

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import ValidationError
 
 from alerting.errors import RulesError
+from alerting.rules.document import parse_document
 from alerting.rules.ruleset import RuleSet
 
-__all__ = ["load_rules", "parse_rules"]
+__all__ = ["load_rules", "parse_rules", "read_rules"]
 
 
 def load_rules(path: Path | None) -> RuleSet:
@@ -22,16 +18,24 @@ def load_rules(path: Path | None) -> RuleSet:
     Raises:
         RulesError: the file cannot be read or a rule is wrong; one line a fault.
     """
+    return parse_rules(*read_rules(path))
+
+
+def read_rules(path: Path | None) -> tuple[str, str]:
+    """Return the text of a rules file and what to call it in errors; None is the shipped one.
+
+    Raises:
+        RulesError: the file cannot be read or is not UTF-8.
+    """
     if path is None:
         shipped = files("alerting.rules").joinpath("default.yaml")
-        return parse_rules(shipped.read_text(encoding="utf-8"), "alerting/rules/default.yaml")
+        return shipped.read_text(encoding="utf-8"), "alerting/rules/default.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
         raise RulesError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RulesError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
-    return parse_rules(text, str(path))
 
 
 def parse_rules(text: str, source: str) -> RuleSet:
@@ -40,80 +44,4 @@ def parse_rules(text: str, source: str) -> RuleSet:
     Raises:
         RulesError: the text is no YAML or a rule is wrong; one line a fault.
     """
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark is not None else source
-        raise RulesError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from None
-    except ValueError as error:  # such as the date 2026-02-31
-        raise RulesError(f"{source}: not YAML: {error}") from None
-    if tree is None or not isinstance(data, dict):
-        raise RulesError(f"{source}: expected a mapping with 'version' and 'rules'")
-    if twice := _twice(tree):
-        raise RulesError("\n".join(f"{source}:{line}: {key}: written twice" for key, line in twice))
-    try:
-        return RuleSet.model_validate(data)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        raise RulesError("\n".join(_tell(source, tree, data, f) for f in faults)) from None
-
-
-def _tell(source: str, tree: yaml.Node, data: Any, fault: Any) -> str:
-    loc: tuple[int | str, ...] = fault["loc"]
-    rule = ""
-    if len(loc) > 1 and loc[0] == "rules" and isinstance(loc[1], int):
-        entry = data["rules"][loc[1]]
-        name = entry.get("name") if isinstance(entry, dict) else None
-        rule = f" rule {str(name)!r}:" if name is not None else f" rule number {loc[1] + 1}:"
-        key = _path(loc[2:])
-    else:
-        key = _path(loc)
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{source}:{_line(tree, loc)}:{rule} {f'{key}: ' if key else ''}{message}"
-
-
-def _path(loc: Sequence[int | str]) -> str:
-    text = ""
-    for part in loc:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
-
-
-def _line(node: yaml.Node, loc: Sequence[int | str]) -> int:
-    line: int = node.start_mark.line
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    node, line = value, key.start_mark.line
-                    break
-            else:
-                break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part >= len(node.value):
-                break
-            node = node.value[part]
-            line = node.start_mark.line
-        else:
-            break
-    return line + 1
-
-
-def _twice(node: yaml.Node, above: tuple[int, ...] = ()) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    if id(node) in above:  # an alias to a node that holds it
-        return found
-    above = (*above, id(node))
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                found.append((str(key.value), key.start_mark.line + 1))
-            seen.add(str(key.value))
-            found += _twice(value, above)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            found += _twice(value, above)
-    return found
+    return parse_document(text, source, RuleSet, "rules", "rule")

@@ -8,9 +8,12 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from alerting.rules.fault import RuleFault
+from alerting.rules.inhibition import Inhibition
+from alerting.rules.kind import RuleKind
 from alerting.rules.model import Rule
 from alerting.rules.step import Data
-from schemas.signal import Signal, SignalQuery
+from schemas.signal import Signal, SignalName, SignalQuery
 
 __all__ = ["RuleSet"]
 
@@ -20,13 +23,50 @@ class RuleSet(Data):
 
     version: Literal[1]
     rules: tuple[Rule, ...]
+    inhibitions: tuple[Inhibition, ...] = ()
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two rules are named {name!r}")
+        for what, names in (
+            ("rules", [rule.name for rule in self.rules]),
+            ("inhibitions", [inhibition.name for inhibition in self.inhibitions]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two {what} are named {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _inhibitions_speak_of_rules(self) -> Self:
+        for place, inhibition in enumerate(self.inhibitions):
+            for side in ("source_matchers", "target_matchers"):
+                for matcher in getattr(inhibition, side):
+                    if matcher.label == "rule" and not any(
+                        matcher.matches({"rule": rule.name}) for rule in self.rules
+                    ):
+                        raise RuleFault(
+                            "inhibitions",
+                            place,
+                            side,
+                            expected=f"{str(matcher)!r} matches no rule of this file",
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _one_budget_a_lookback(self) -> Self:
+        seen: dict[tuple[SignalName, float, tuple[str, ...]], Rule] = {}
+        for place, rule in enumerate(self.rules):
+            if rule.kind is not RuleKind.BURN_RATE:
+                continue
+            first = seen.setdefault((rule.signal, rule.over_s, tuple(sorted(rule.by))), rule)
+            if first.query != rule.query:
+                raise RuleFault(
+                    "rules",
+                    place,
+                    "over",
+                    expected=f"{rule.name!r} and {first.name!r} have the same long lookback and "
+                    "labels, so they need the same 'short', 'objective' and order of labels",
+                )
         return self
 
     @cached_property
@@ -50,4 +90,8 @@ class RuleSet(Data):
         """
         if not (factor > 0 and math.isfinite(factor)):
             raise ValueError(f"expected a factor above zero, got {factor}")
-        return RuleSet(version=1, rules=tuple(rule.scaled(factor) for rule in self.rules))
+        return RuleSet(
+            version=1,
+            rules=tuple(rule.scaled(factor) for rule in self.rules),
+            inhibitions=self.inhibitions,
+        )

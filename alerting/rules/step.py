@@ -56,7 +56,8 @@ class Step(Data):
 
     ``after_s`` counts from the moment the alert fired. Every condition of ``when`` must hold for
     the step to be taken; what is unknown does not hold. ``verify_within_s`` is how long the value
-    may take to come back after an action before the action is undone.
+    may take to come back after an action before the action is undone. ``unless_acknowledged`` holds
+    the step while somebody looks after the incident.
     """
 
     name: RuleName
@@ -68,6 +69,7 @@ class Step(Data):
     verify_within_s: DurationText | None = Field(default=None, alias="verify_within")
     min_samples: Annotated[int, Field(ge=0)] | None = None
     severity: Severity | None = None
+    unless_acknowledged: bool = False
 
     _check_name = field_validator("name")(check_name)
 
@@ -88,6 +90,16 @@ class Step(Data):
                 )
         return self
 
+    def scaled(self, factor: float) -> Step:
+        """Return the step with its durations divided by a factor."""
+        within_s = self.verify_within_s
+        return self.model_copy(
+            update={
+                "after_s": self.after_s / factor,
+                "verify_within_s": within_s / factor if within_s is not None else None,
+            }
+        )
+
     def wanted(self, value: float | None, detail: Mapping[str, float]) -> bool:
         """Tell whether every condition of the step is known to hold."""
         return all(condition.holds(value, detail) for condition in self.when)
@@ -96,4 +108,5 @@ class Step(Data):
         """Return what the step does, in a few words for people."""
         deed = f"act: {self.act}" if self.act is not None else "tell people"
         when = " and ".join(str(condition) for condition in self.when)
-        return f"{self.name} ({deed}{f', when {when}' if when else ''})"
+        unless = ", unless acknowledged" if self.unless_acknowledged else ""
+        return f"{self.name} ({deed}{f', when {when}' if when else ''}{unless})"

@@ -11,12 +11,14 @@ from detectors.adwin import AdwinDrift
 from detectors.base import Detector
 from detectors.errors import SnapshotError
 from detectors.ks import KsDrift
+from detectors.mad import MadDrift
 from detectors.psi import PsiDrift
 
 MAKERS: dict[str, Callable[[], Detector]] = {
     "ks": lambda: KsDrift(reference_size=200, current_size=100),
     "psi": lambda: PsiDrift(reference_size=250, current_size=200),
     "adwin": lambda: AdwinDrift(delta=0.0001, memory=200),  # small, so that it is rebuilt
+    "mad": lambda: MadDrift(limit=1.7, memory=400, minimum=100, newest=9),
 }
 
 detectors = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())

@@ -19,6 +19,15 @@ AT_US = time.time_ns() // 1_000  # rows that are older than their table's TTL va
 MODEL = "l'la\\ma\n; DROP TABLE requests --"
 LABELS = {"provider": "vllm", "model": MODEL, "model_version": "v2", "feature": ""}
 
+ENGINE = (
+    SignalName.GPU_UTILIZATION,
+    SignalName.KV_CACHE_USAGE,
+    SignalName.WAITING_REQUESTS,
+    SignalName.PREFIX_CACHE_HIT_RATE,
+    SignalName.SPEC_DECODE_ACCEPTANCE_RATE,
+    SignalName.ENGINE_SAMPLE_COUNT,
+)
+
 
 @pytest.fixture
 def tables(store: StoreAddress, database: str) -> Iterator[Client]:
@@ -43,8 +52,10 @@ def test_the_query_of_every_signal_runs_and_finds_only_its_series(tables: Client
         rows = tables.query(incident_sql(signal, LABELS, AT_US, 300))
         if signal in (
             SignalName.QUALITY_SCORE,
+            SignalName.SCORE_COUNT,
             SignalName.FEEDBACK_POSITIVE_RATE,
             SignalName.WATERMARK_LAG,
+            *ENGINE,
         ):
             assert rows.result_rows == []
             continue
@@ -54,3 +65,21 @@ def test_the_query_of_every_signal_runs_and_finds_only_its_series(tables: Client
     named = [dict(zip(rows.column_names, row, strict=True)) for row in rows.result_rows]
     assert sum(row["errors"] for row in named) == 20
     assert {name for row in named for name in row["error_types"]} == {"engine_dead"}
+
+
+def test_the_query_of_an_engine_finds_its_samples_alone(tables: Client) -> None:
+    tables.command("""
+        INSERT INTO engine_samples (server, engine_index, at, model, running_requests,
+                                    waiting_requests, gpu_utilization)
+        SELECT if(number % 2 = 0, 'gpu-1', 'gpu-2'), 0,
+               fromUnixTimestamp64Micro({at:Int64}, 'UTC') - number, {model:String},
+               1, number, if(number % 2 = 0, 0.97, 0.5)
+        FROM numbers(20)
+        """, parameters={"model": MODEL, "at": AT_US})  # fmt: skip
+    labels = {"server": "gpu-1", "engine_index": "0", "model": MODEL}
+    for signal in ENGINE:
+        rows = tables.query(incident_sql(signal, labels, AT_US, 300))
+        named = [dict(zip(rows.column_names, row, strict=True)) for row in rows.result_rows]
+        assert sum(row["samples"] for row in named) == 10
+        assert {row["gpu"] for row in named} == {0.97}
+        assert {row["acceptance"] for row in named} == {None}

@@ -15,12 +15,12 @@ from hypothesis.stateful import (
 
 from alerting.effects import Act, Effect, Judge, Notify, Transitioned
 from alerting.intent import NotificationIntent, NotifyEvent
-from alerting.machine import on_action, step
+from alerting.machine import on_acknowledge, on_action, step
 from alerting.policy import Policy
 from alerting.rules import Rule
-from alerting.state import AlertState
+from alerting.state import OPEN, AlertState
 from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
-from schemas.alert import AlertPhase
+from schemas.alert import AlertPhase, AlertTransition
 from schemas.signal import Signal
 from tests.unit.alerting.drive import EPOCH_US, LABELS, rule_of
 
@@ -31,7 +31,8 @@ LADDER = [
     {"name": "check", "after": "0s", "notify": "Check."},
     {"name": "rollback", "after": "1m", "when": "> 5%", "act": "rollback",
      "verify_within": "2m", "min_samples": ROLLBACK_SAMPLES},
-    {"name": "call", "after": "90s", "notify": "Call.", "severity": "critical"},
+    {"name": "call", "after": "90s", "notify": "Call.", "severity": "critical",
+     "unless_acknowledged": True},
     {"name": "fallback", "after": "3m", "when": "> 5%", "act": "fallback", "verify_within": "2m"},
 ]  # fmt: skip
 AFTER = {"rollback": 60, "fallback": 180, "check": 0, "call": 90}
@@ -47,10 +48,14 @@ class AlertMachine(RuleBasedStateMachine):
         keep_s=st.sampled_from([0, 60]),
         cooldown_s=st.sampled_from([0, 600]),
         dry_run=st.sampled_from([False, False, False, True]),
+        episodes=st.sampled_from([0, 2, 3]),
     )
-    def start(self, for_s: int, keep_s: int, cooldown_s: int, dry_run: bool) -> None:
+    def start(self, for_s: int, keep_s: int, cooldown_s: int, dry_run: bool, episodes: int) -> None:
         self.rule: Rule = rule_of(
-            **{"for": f"{for_s}s"}, keep_firing_for=f"{keep_s}s", ladder=LADDER
+            **{"for": f"{for_s}s"},
+            keep_firing_for=f"{keep_s}s",
+            damp={"episodes": episodes, "within": "30m"},
+            ladder=LADDER,
         )
         self.state = AlertState.inactive(self.rule.name, LABELS)
         self.initial = self.state
@@ -66,6 +71,8 @@ class AlertMachine(RuleBasedStateMachine):
         self.incidents: dict[str, list[NotificationIntent]] = {}
         self.fired: dict[str, int] = {}
         self.bad_since: int | None = None
+        self.good_since: int | None = None
+        self.acknowledged: set[str] = set()
         self.unanswered: str | None = None
 
     # what happens
@@ -141,6 +148,28 @@ class AlertMachine(RuleBasedStateMachine):
         if not awaited:
             assert len(self.effects) == before, "an answer that nobody waits for changes nothing"
 
+    @rule(pick=st.integers(0, 100), now=st.sampled_from([True, True, False]))
+    def acknowledge(self, pick: int, now: bool) -> None:
+        if not self.incidents:
+            return
+        known = list(self.incidents)
+        current = self.state.incident_id
+        incident_id = current if now and current else known[pick % len(known)]
+        at_us = EPOCH_US + self.now_s * US
+        counts = self.state.open and incident_id == current and current not in self.acknowledged
+        before = len(self.effects)
+        self._do(
+            lambda state, _: (
+                *on_acknowledge(self.rule, state, incident_id, "ann", at_us, "on it"),
+                at_us,
+            ),
+            None,
+        )
+        assert (len(self.effects) > before) is counts
+        if counts:
+            event("acknowledged")
+            self.acknowledged.add(incident_id)
+
     @rule()
     def restart(self) -> None:
         self.state = AlertState.model_validate_json(self.state.to_json())
@@ -172,6 +201,10 @@ class AlertMachine(RuleBasedStateMachine):
         known = value is not None and samples >= MIN_SAMPLES and not lagging
         bad = known and value is not None and value > 0.01
         if known:
+            if bad:
+                self.good_since = None
+            elif self.good_since is None:
+                self.good_since = at_us
             if not bad:
                 self.bad_since = None
             elif self.bad_since is None:
@@ -201,6 +234,8 @@ class AlertMachine(RuleBasedStateMachine):
         for effect in effects:
             match effect:
                 case Transitioned(transition):
+                    if transition.step is not None and transition.from_phase is not None:
+                        self._check_step(transition, at_us)
                     self._check_transition(transition.from_phase, transition.to_phase, known, at_us)
                 case Judge(verdict):
                     assert verdict.action_id in self.applied, "a verdict on nothing done"
@@ -216,6 +251,14 @@ class AlertMachine(RuleBasedStateMachine):
         for intent in intents:
             self._check_intent(intent)
 
+    def _check_step(self, transition: AlertTransition, at_us: int) -> None:
+        dwell_us = at_us - self.fired[transition.incident_id]
+        if transition.reason.endswith("tell people"):
+            assert dwell_us >= AFTER[transition.step or ""] * US
+            if transition.step == "call":
+                assert transition.incident_id not in self.acknowledged
+                event("called")
+
     def _check_transition(
         self, old: AlertPhase, new: AlertPhase, known: Signal | None, at_us: int
     ) -> None:
@@ -229,7 +272,7 @@ class AlertMachine(RuleBasedStateMachine):
             assert at_us - self.bad_since >= self.rule.for_s * US
             self.fired[self.state.incident_id or ""] = at_us
         if new is AlertPhase.RESOLVED and old is not AlertPhase.RESOLVED:
-            assert old in (AlertPhase.FIRING, AlertPhase.ESCALATED, AlertPhase.VERIFYING)
+            assert old in OPEN
             removed = known is None
             event(f"removed: {removed}")
             if removed:  # only after a rollback or fallback of this incident was applied
@@ -237,6 +280,19 @@ class AlertMachine(RuleBasedStateMachine):
                 assert moved
             else:
                 assert self.bad_since is None
+                assert self.good_since is not None
+                assert at_us - self.good_since >= self._least_good_s(at_us) * US
+
+    def _least_good_s(self, at_us: int) -> float:
+        """Return how long the value must have been good: longer for what flaps."""
+        keep_s, damp = self.rule.keep_firing_for_s, self.rule.damp
+        fired_us = self.fired[self.state.incident_id or ""]
+        near = [t for t in self.fired.values() if fired_us - 1_800 * US < t <= fired_us]
+        if not damp.episodes or len(near) < damp.episodes:
+            return keep_s
+        event("flaps")
+        doubled = max(keep_s, self.rule.for_s, 60) * 2 ** (len(near) - damp.episodes + 1)
+        return max(keep_s, min(doubled, 1_800))
 
     def _check_act(self, request: ActionRequested, known: Signal | None, at_us: int) -> None:
         assert not self.policy.frozen, "an action went out with the kill switch on"
@@ -311,4 +367,4 @@ class AlertMachine(RuleBasedStateMachine):
 
 
 TestAlertMachine = AlertMachine.TestCase
-TestAlertMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestAlertMachine.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)

@@ -88,6 +88,15 @@ class Drive:
         state, effects = step(self.rule, self.state, signal, signal.window_end_us, self.policy)
         return self._keep(state, effects)
 
+    def feed(self, signal: Signal) -> tuple[Effect, ...]:
+        """Give the alert a signal that a detector said; the first one names the series."""
+        if self.state.last_us is None and self.state.labels != signal.labels:
+            self.labels = signal.labels
+            self.state = AlertState.inactive(self.rule.name, signal.labels)
+        self.now = (signal.window_end_us - EPOCH_US) // 1_000_000
+        state, effects = step(self.rule, self.state, signal, signal.window_end_us, self.policy)
+        return self._keep(state, effects)
+
     def run(
         self,
         start: int,

@@ -23,7 +23,7 @@ def test_durations_are_read(text: object, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "5", "30m1h", "1 h", "-1s", "1e3s", None, 5, 1.5, True])
 def test_other_texts_are_no_durations(text: object) -> None:
-    with pytest.raises(ValueError, match="no duration"):
+    with pytest.raises(ValueError, match=r"no duration|is negative"):
         parse_duration(text)
 
 

@@ -101,6 +101,8 @@ def test_a_quoted_text_is_one_literal_of_that_text(text: str) -> None:
 def test_every_signal_has_a_query_that_speaks_of_the_series(signal: SignalName) -> None:
     sql = incident_sql(signal, {**LABELS, "feature": "o'hara"}, EPOCH_US, 300)
     assert "2023-11-14 22:08:20" in sql  # one lookback before the incident
-    if signal is not SignalName.WATERMARK_LAG:
+    if "FROM engine_samples" in sql:
+        assert "'llama'" in sql
+    elif signal is not SignalName.WATERMARK_LAG:
         assert "'v2'" in sql
         assert "'o\\'hara'" in sql

@@ -45,11 +45,11 @@ def test_a_condition_that_does_not_hold_passes_the_step_over_until_it_does() -> 
 def test_a_condition_on_an_unknown_detail_does_not_hold() -> None:
     ladder = [{"name": "limit", "after": "0s", "when": "detail.traffic_ratio < 1.5",
                "act": "rate_limit", "verify_within": "5m"}]  # fmt: skip
-    drive = Drive(rule_of(ladder=ladder))
-    drive.run(0, 100, 0.5)
-    drive.run(100, 200, 0.5, traffic_ratio=1.6)
+    drive = Drive(rule_of(signal="cost_rate", kind="baseline", condition="> 2x", ladder=ladder))
+    drive.run(0, 100, 2.5)
+    drive.run(100, 200, 2.5, traffic_ratio=1.6)
     assert drive.acts == []
-    drive.see(200, 0.5, traffic_ratio=1.1)
+    drive.see(200, 2.5, traffic_ratio=1.1)
     assert kinds(drive) == ["rate_limit"]
     assert drive.acts[0].evidence["traffic_ratio"] == 1.1
 

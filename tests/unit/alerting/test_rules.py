@@ -32,11 +32,15 @@ def test_the_default_rules_are_the_guide_s_table() -> None:
     # 15 minutes pending and 15 firing: 30 minutes since the P95 rose
     assert [(s.after_s, s.act) for s in latency.ladder] == [(0, None), (900, ActionKind.SCALE_UP)]
     assert (str(cost.condition), cost.over_s) == ("> 2", 3_600)
-    assert str(cost.ladder[1].when[0]) == "detail.traffic_ratio < 1.5"
-    assert cost.ladder[1].act is ActionKind.RATE_LIMIT
+    assert [(s.name, s.after_s, str(s.when[0]), s.act) for s in cost.ladder] == [
+        ("traffic-explains-it", 0, "detail.unexplained_ratio <= 1.5", None),
+        ("traffic-does-not-explain-it", 0, "detail.unexplained_ratio > 1.5", None),
+        ("rate-limit", 600, "detail.unexplained_ratio > 1.5", ActionKind.RATE_LIMIT),
+    ]
     assert (str(errors.condition), errors.over_s) == ("> 0.01", 300)
     assert [(s.name, s.after_s, [str(w) for w in s.when], s.act) for s in errors.ladder] == [
         ("check-provider", 0, [], None),
+        ("critical-level", 0, ["> 0.05"], None),
         ("rollback", 60, ["> 0.05"], ActionKind.ROLLBACK),
         ("fallback", 180, ["> 0.05"], ActionKind.FALLBACK),
     ]
@@ -51,6 +55,9 @@ def test_the_default_rules_are_the_guide_s_table() -> None:
         ("e2e-critical", "> 10", Severity.CRITICAL),
         ("decode-slow", "< 15", Severity.WARNING),
         ("decode-critical", "< 5", Severity.CRITICAL),
+        ("gpu-idle", "< 0.4", Severity.WARNING),
+        ("gpu-saturated", "> 0.95", Severity.CRITICAL),
+        ("speculation-poor", "< 0.7", Severity.INFO),
         ("input-drift", "> 0.2", Severity.WARNING),
         ("output-drift", "> 0.2", Severity.WARNING),
         ("feedback-poor", "< 0.6", Severity.WARNING),
@@ -88,16 +95,19 @@ def test_queries_name_each_signal_once() -> None:
 
 
 def test_scaled_rules_divide_every_duration() -> None:
-    fast = load_rules(None).scaled(60)
+    rules = load_rules(None)
+    assert rules.by_name["error-rate"].over_s == 300
+    fast = rules.scaled(60)
     errors = fast.by_name["error-rate"]
     assert (errors.over_s, errors.keep_firing_for_s) == (5, 2)
     assert [(s.after_s, s.verify_within_s) for s in errors.ladder] == [
+        (0, None),
         (0, None),
         (1, 10),
         (3, 10),
     ]
     assert errors.condition.threshold == 0.01
-    assert {q.over_s for q in fast.queries()} == {0, 5, 60}
+    assert {q.over_s for q in fast.queries()} == {0, 5, 15, 60}
     with pytest.raises(ValueError, match="above zero"):
         fast.scaled(0)
 
@@ -116,17 +126,19 @@ def test_a_rule_matches_its_signal_its_labels_and_its_scope() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"signal": "eror_rate"}, "signal: Input should be 'error_rate'"),
-        ({"by": ["model", "colour"]}, "by: no label 'colour'; known are"),
+        ({"signal": "eror_rate"}, "signal: no signal 'eror_rate' (did you mean 'error_rate'?)"),
+        ({"by": ["model", "colour"]}, "by: no label 'colour'"),
         ({"by": ["model", "model"]}, "twice"),
         ({"over": "0s"}, "over: expected more than 0s"),
         ({"over": "5"}, "over: '5' is no duration; write it as 30s"),
         ({"over": 300}, "over: 300 is no duration"),
         ({"over": "400d"}, "longer than a year"),
-        ({"for": "-5m"}, "for: '-5m' is no duration"),
+        ({"for": "-5m"}, "for: '-5m' is negative; a duration is 0s or longer"),
         ({"condition": "= 3"}, "condition: '= 3' is no condition"),
         ({"condition": "> nan"}, "no condition"),
         ({"condition": "> 1e999"}, "no condition"),
+        ({"condition": "> 3 furlongs"}, "condition: '> 3 furlongs': no unit 'furlongs'; known"),
+        ({"condition": "> 300 ms"}, "condition: error_rate has the unit ratio, not ms"),
         ({"condition": "detail.x > 3"}, "'detail' is for 'when'"),
         ({"severity": "loud"}, "severity: Input should be 'info'"),
         ({"summary": "{colour}"}, "summary: the template names {colour}; known here are"),

@@ -224,3 +224,77 @@ async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> 
     await agent(table, outbox).run(Stream())
     assert [record.acked for record in records] == [1, 1]
     assert phases(outbox) == [AlertPhase.FIRING]
+
+
+ABSENT = """
+version: 1
+rules:
+  - name: silent
+    kind: absence
+    signal: request_count
+    over: 1m
+    by: [model]
+    scope: ["model=llama"]
+    severity: critical
+    summary: "no requests for {model}"
+    runbook: docs/alerting.md#runbook-traffic
+"""
+
+
+async def test_a_series_that_nobody_ever_heard_of_can_be_missed() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    rules = parse_rules(ABSENT, "rules.yaml")
+    alerts = AlertAgent(rules, Policy(), table, outbox, max_lag_s=60)
+    for at_s in range(0, 60, 10):
+        await alerts.on_signal(end(at_s))
+    assert phases(outbox, "silent") == []
+    await alerts.on_signal(end(60))
+    assert phases(outbox, "silent") == [AlertPhase.FIRING]
+    count = {"signal": SignalName.REQUEST_COUNT, "labels": {"model": "llama"}}
+    await alerts.on_signal(signal(70, 12.0, 12, **count))
+    await alerts.on_signal(end(70))
+    assert phases(outbox, "silent") == [AlertPhase.FIRING, AlertPhase.RESOLVED]
+
+
+async def test_other_rules_are_in_force_from_the_end_of_an_evaluation() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(0, 0.2))
+    await alerts.on_signal(end(0))
+    alerts.adopt(parse_rules(RULES.replace("name: errors", "name: failures"), "rules.yaml"))
+    await alerts.on_signal(signal(10, 0.2))
+    assert phases(outbox, "failures") == []
+    await alerts.on_signal(end(10))
+    assert phases(outbox)[-1] is AlertPhase.RESOLVED
+    assert "no longer in force" in outbox.of(Topics.ALERTS)[-1].reason
+    await alerts.on_signal(signal(20, 0.2))
+    assert phases(outbox, "failures") == [AlertPhase.FIRING]
+
+
+async def test_a_worker_that_starts_with_other_rules_ends_the_alerts_of_those_that_are_gone() -> (
+    None
+):
+    outbox, table = Outbox(), dict[str, str]()
+    first = parse_rules(RULES, "rules.yaml")
+    alerts = AlertAgent(first, Policy(), table, outbox, max_lag_s=60, text=lambda: RULES)
+    await alerts.on_signal(signal(0, 0.2))
+    changed = RULES.replace("name: errors", "name: failures")
+    rules = parse_rules(changed, "rules.yaml")
+    for _ in range(2):
+        alerts = AlertAgent(rules, Policy(), table, outbox, max_lag_s=60, text=lambda: changed)
+        await alerts.on_signal(signal(10, 0.0))
+    assert phases(outbox) == [AlertPhase.FIRING, AlertPhase.RESOLVED]
+    assert outbox.of(Topics.NOTIFICATIONS)[-1].event == "resolve"
+
+
+async def test_an_acknowledgement_reaches_the_open_incident_and_no_other() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(0, 0.2))
+    incident_id = outbox.of(Topics.NOTIFICATIONS)[0].incident_id
+    assert not await alerts.acknowledge("another", "ann", START + 1)
+    assert await alerts.acknowledge(incident_id, "ann", START + 1)
+    assert phases(outbox)[-1] is AlertPhase.ACKNOWLEDGED
+    told = len(outbox.sent)
+    assert await agent(table, outbox).acknowledge(incident_id, "bob", START + 2)
+    assert len(outbox.sent) == told
