@@ -29,6 +29,7 @@ __all__ = [
     "ClickHouseSettings",
     "DriftSettings",
     "EmitSettings",
+    "GatewaySettings",
     "JudgeSettings",
     "KafkaSettings",
     "NotifySettings",
@@ -100,6 +101,10 @@ class EmitSettings(_Section):
     capture_chars: Annotated[int, Field(ge=0, le=32_768)] = 4_096
     prompt_hash: bool = False
     prompt_hash_key: SecretStr = SecretStr("")
+    gateway_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="shared by a gateway and its servers: they join their views of a request",
+    )
 
 
 class StreamSettings(_Section):
@@ -204,6 +209,47 @@ class ActuatorSettings(_Section):
     metrics_port: Port = 9465
 
 
+class GatewaySettings(_Section):
+    """The gateway: its file, where it listens, and what a request may take."""
+
+    config: Path = Field(
+        default=Path("gateway.yaml"), description="upstreams, models, keys and limits"
+    )
+    host: str = "127.0.0.1"
+    port: Port = 8800
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9466
+    concurrency: Count = Field(default=1_000, description="requests at once; more are turned away")
+    body_bytes: Count = 16 * 1024 * 1024
+    answer_bytes: Count = Field(
+        default=64 * 1024 * 1024, description="longer answers are cut off, which the client is told"
+    )
+    header_timeout_s: PositiveSeconds = Field(
+        default=10, description="how long a client may take for the head of a request"
+    )
+    body_timeout_s: PositiveSeconds = 30
+    send_timeout_s: PositiveSeconds = Field(
+        default=30, description="how long a client may take nothing of its answer"
+    )
+    connect_timeout_s: PositiveSeconds = 2
+    first_token_timeout_s: PositiveSeconds = Field(
+        default=30, description="of a stream; then the next upstream is asked"
+    )
+    answer_timeout_s: PositiveSeconds = Field(
+        default=120, description="of an answer in one piece; then the next upstream is asked"
+    )
+    idle_timeout_s: PositiveSeconds = Field(
+        default=30, description="between two pieces of an upstream's answer"
+    )
+    total_timeout_s: PositiveSeconds = Field(
+        default=600, description="of a request, all upstreams together"
+    )
+    upstream_keepalive_s: PositiveSeconds = Field(
+        default=4, description="shorter than the upstreams' own (vLLM: 5), or requests meet a close"
+    )
+    flags_poll_s: PositiveSeconds = 0.25
+
+
 class PriceSettings(_Section):
     """The price book; the guide's table ships with Tocsin."""
 
@@ -235,6 +281,7 @@ class Settings(BaseSettings):
     notify: NotifySettings = NotifySettings()
     flags: FlagSettings = FlagSettings()
     actuators: ActuatorSettings = ActuatorSettings()
+    gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
 
     @classmethod
