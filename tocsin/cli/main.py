@@ -7,6 +7,7 @@ import typer
 from tocsin.cli.actions import actions
 from tocsin.cli.demo import demo
 from tocsin.cli.doctor import doctor
+from tocsin.cli.gateway import gateway
 from tocsin.cli.processes import executor, migrate, worker
 from tocsin.cli.query import query
 from tocsin.cli.replay import replay
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, up, query, replay, doctor, migrate, worker, executor):
+for command in (demo, up, query, replay, doctor, migrate, worker, executor, gateway):
     app.command()(command)
 app.command("settings")(show_settings)
 app.add_typer(actions, name="actions")
