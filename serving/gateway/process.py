@@ -18,10 +18,10 @@ from serving.flags.reader import FlagReader
 from serving.gateway.app import Gateway
 from serving.gateway.guard import guarded_protocol
 from serving.gateway.load import LoadedGateway, load_gateway
+from serving.listening import listen
 
 __all__ = ["check_exposure", "run_gateway"]
 
-_BACKLOG = 1_024
 _HEAD_LIMIT = 65_536
 
 
@@ -124,14 +124,12 @@ def _config(gateway: Gateway, header_timeout_s: float) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=_HEAD_LIMIT,
-        backlog=_BACKLOG,
     )
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return listen(host, port)
     except OSError as error:
         raise GatewayAddressError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another address "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from serving.flags.initial import initial_document
 from serving.flags.store import FlagStore
 from serving.gateway.load import load_gateway
 from serving.gateway.process import run_gateway
+from serving.listening import listen
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
@@ -141,7 +141,7 @@ async def running_gateway(
             ready=ready.set_result,
             sink=sink,
             loaded=load_gateway(path, environ or {}),
-            sock=socket.create_server(("127.0.0.1", 0)),
+            sock=listen("127.0.0.1", 0),
         )
     )
     try:
