@@ -3,11 +3,11 @@
     python -m benchmarks.gateway [--rounds 3] [--quick] [--no-litellm]
 
 A simulated upstream streams 1 or 64 tokens (the first after 20 ms, then one each 10 ms) to 1, 16
-and 64 clients at once: directly, through the gateway, and through LiteLLM's proxy, in turns. Each is
-one process. The gateway reports every request to an embedded broker meanwhile; the proxy reports
-nothing. The proxy comes from PyPI into an environment of its own (.cache/litellm-venv), made by the
-first run. "Added" is the difference between the percentiles of the same cell. The last line is one
-JSON object.
+and 64 clients at once: directly, through the gateway, and through LiteLLM's proxy, in turns. Each
+is one process. The gateway reports every request to an embedded broker meanwhile; the proxy reports
+nothing. It comes from PyPI into an environment of its own (.cache/litellm-venv), made by the first
+run. "Added" is the difference between the percentiles of the same cell. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
