@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -70,6 +70,33 @@ class KafkaSettings(_Section):
         default="kafka",
         description="names this broker's log in ClickHouse rows; new when offsets start again",
     )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = Field(
+        default=None, description="authorities in PEM, instead of the system's"
+    )
+    cert_file: Path | None = Field(
+        default=None, description="the client's certificate in PEM, where the broker asks for one"
+    )
+    key_file: Path | None = None
+    key_password: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        sasl = self.security_protocol.startswith("SASL")
+        named = bool(self.username) and bool(self.password.get_secret_value())
+        if sasl and not named:
+            raise ValueError(f"{self.security_protocol} needs username and password")
+        if not sasl and (self.username or self.password.get_secret_value()):
+            raise ValueError(
+                f"username and password are not used with {self.security_protocol}; "
+                "security_protocol: SASL_SSL sends them"
+            )
+        if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
+            raise ValueError("PLAIN over SASL_PLAINTEXT would show the password to the network")
+        return self
 
 
 class ClickHouseSettings(_Section):
