@@ -60,7 +60,8 @@ def decide(
     force. First come targets of the provider in force that have the version, the least loaded
     first; then other providers with it in the order of the chain; for a canary then the same with
     the version in force; then targets that only have other versions. With the chain switched off
-    only the first group remains.
+    only the first group remains. A request drawn for the canary stays one wherever it is answered:
+    who compares the two has to see that the canary needed help.
 
     Args:
         file: upstreams and models.
@@ -108,13 +109,16 @@ def decide(
 
     wanted, why = (canary, Route.CANARY) if drawn else (stable, Route.STABLE)
     hops: dict[tuple[str, str], Hop] = {}
+    first: list[Hop] = []
 
     def add(target: Target, version: str) -> None:
         right = version == wanted and file.upstreams[target.upstream].provider == provider
-        hop = Hop(
-            target.upstream, target.versions[version], version, why if right else Route.FALLBACK
-        )
-        hops.setdefault((hop.upstream, hop.model), hop)
+        route = why if right or drawn else Route.FALLBACK
+        hop = Hop(target.upstream, target.versions[version], version, route)
+        if (hop.upstream, hop.model) not in hops:
+            hops[hop.upstream, hop.model] = hop
+            if right:
+                first.append(hop)
 
     for version in dict.fromkeys((wanted, stable)):
         for target in ordered(version):
@@ -124,7 +128,7 @@ def decide(
             add(target, next(iter(target.versions)))
     chain = tuple(hops.values())
     if not flags.fallback:
-        chain = tuple(hop for hop in chain if hop.route is why) or chain[:1]
+        chain = tuple(first) or chain[:1]
     shadow: Hop | None = None
     if has_canary and not drawn and in_share(request_id, "shadow", flags.shadow_percent):
         target = next(ordered(canary))

@@ -93,10 +93,12 @@ def test_a_canary_falls_back_to_the_version_in_force() -> None:
     assert path(routed(flags))[:5] == [
         ("a1", "v2", Route.CANARY),
         ("a2", "v2", Route.CANARY),
-        ("a1", "v1", Route.FALLBACK),
-        ("a2", "v1", Route.FALLBACK),
-        ("b", "v1", Route.FALLBACK),
+        ("a1", "v1", Route.CANARY),
+        ("a2", "v1", Route.CANARY),
+        ("b", "v1", Route.CANARY),
     ]
+    alone = InForce("a", "v1", "v2", canary_percent=100, fallback=False)
+    assert [hop[:2] for hop in path(routed(alone))] == [("a1", "v2"), ("a2", "v2")]
 
 
 def test_the_share_is_right_sticky_and_grows_by_adding() -> None:
