@@ -15,6 +15,7 @@ TocsinError
     ├── GatewayError             the gateway cannot start or go on
     │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
     │   └── GatewayAddressError  it cannot, or must not, listen there
+    ├── RolloutError             a rollout cannot begin, or its file cannot be read
     └── FleetError               the simulated fleet cannot do what it was asked
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "GatewayError",
     "GatewayFileError",
     "PreconditionError",
+    "RolloutError",
     "ServingError",
     "UnknownVariantError",
 ]
@@ -87,6 +89,10 @@ class UnknownVariantError(FlagError):
 
 class FleetError(ServingError):
     """The simulated fleet cannot do what it was asked."""
+
+
+class RolloutError(ServingError):
+    """A rollout cannot begin, or its file cannot be read."""
 
 
 class GatewayError(ServingError):

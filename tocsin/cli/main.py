@@ -11,6 +11,7 @@ from tocsin.cli.gateway import gateway
 from tocsin.cli.processes import executor, migrate, worker
 from tocsin.cli.query import query
 from tocsin.cli.replay import replay
+from tocsin.cli.rollout import rollout
 from tocsin.cli.rules import rules
 from tocsin.cli.settings import show_settings
 from tocsin.cli.up import up
@@ -29,6 +30,7 @@ for command in (demo, up, query, replay, doctor, migrate, worker, executor, gate
     app.command()(command)
 app.command("settings")(show_settings)
 app.add_typer(actions, name="actions")
+app.add_typer(rollout, name="rollout")
 app.add_typer(rules, name="rules")
 
 if __name__ == "__main__":
