@@ -35,6 +35,8 @@ class Flow:
     grant: Grant | None = None
     started: bool = False
     """Whether the client has been sent anything."""
+    streaming: bool = False
+    """Whether that was the beginning of a stream, to which an error can be added."""
     finished: bool = False
     gone: bool = False
     stalled: bool = False

@@ -63,6 +63,7 @@ async def relay(
             Reply(opened.status, opened.body, ((b"content-type", opened.content_type),)), flow, send
         )
         return None
+    flow.streaming = True
     headers = [(b"content-type", opened.content_type), *_STREAM_HEADERS]
     await send({"type": "http.response.start", "status": opened.status, "headers": headers})
     content = opened.response.content

@@ -24,7 +24,7 @@ from serving.gateway.asked import Asked, read_asked
 from serving.gateway.attempt import Question, Trouble
 from serving.gateway.body import read_body
 from serving.gateway.chain import Answered, Chain, Exhausted
-from serving.gateway.flow import FLOW_KEY, Flow
+from serving.gateway.flow import FLOW_KEY, ClientStalledError, Flow
 from serving.gateway.in_force import FlagWatch, InForce
 from serving.gateway.limits import Identity, Limited, RateLimiter
 from serving.gateway.model import GatewayFile
@@ -94,6 +94,8 @@ class Server:
         except TimeoutError:
             operation = operation_of(scope) or Operation.OTHER
             text = f"The request took longer than {self._settings.total_timeout_s:g} s."
+            if flow.started and not flow.streaming:
+                raise ClientStalledError(text) from None  # a part of a whole answer is none
             if flow.started:
                 flow.unwatch()
                 body = error_event(operation, "total_timeout", text, 504)
@@ -191,6 +193,8 @@ class Server:
             # A whole answer has been read to its end, and the connection is free again.
             if not opened.whole and (gone or trouble is not None):
                 opened.response.close()
+            if trouble is None and not opened.whole and _told_of_an_error(scope):
+                trouble = Trouble.ERROR  # the stream ended well, with the upstream's own error
             self._chain.ended(answered, trouble, gone=gone)
             self._learn(scope, events, joined=joined)
 
@@ -251,6 +255,11 @@ class Server:
 def _asks_usage(asked: Asked, upstream: Upstream) -> bool:
     """Tell whether an upstream is asked for a usage that the client does not want."""
     return asked.hides_usage and upstream.entry.ask_usage and not upstream.entry.joined
+
+
+def _told_of_an_error(scope: Scope) -> bool:
+    exchange = scope.get(EXCHANGE_KEY)
+    return isinstance(exchange, Exchange) and exchange.answer.error_type is not None
 
 
 def _limited(limited: Limited) -> Reply:

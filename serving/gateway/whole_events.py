@@ -11,6 +11,7 @@ from serving.emit.joined import FACTS_MARK
 __all__ = ["EndlessEventError", "WholeEvents"]
 
 _LIMIT: Final = 1_048_576
+_ENDS: Final = (b"\n\n", b"\r\n\r\n")
 
 
 class EndlessEventError(Exception):
@@ -61,9 +62,8 @@ class WholeEvents:
     def _cut(self, chunk: bytes) -> bytes:
         seen = max(0, len(self._held) - 3)
         text = self._held + chunk
-        end = max(text.rfind(b"\n\n", seen) + 2, text.rfind(b"\r\n\r\n", seen) + 4)
-        if end < 4:  # neither was found
-            end = 2 if text.startswith(b"\n\n") else 0
+        ends = ((text.rfind(mark, seen), len(mark)) for mark in _ENDS)
+        end = max((at + size for at, size in ends if at >= 0), default=0)
         self._held = text[end:]
         if len(self._held) > self._limit:
             raise EndlessEventError

@@ -215,6 +215,25 @@ async def test_an_upstream_that_fails_again_and_again_is_left_alone(tmp_path: Pa
     assert len(bad.calls) == 3
 
 
+async def test_an_engine_that_dies_in_the_middle_is_held_against_its_server(
+    tmp_path: Path,
+) -> None:
+    """vLLM ends such a stream properly, with an error in it."""
+    dying = stream(piece("a"), ENGINE_DEAD, DONE)
+    breaker = {"consecutive_failures": 2, "ejection_s": 60}
+    async with (
+        running_upstream(dying) as bad,
+        running_upstream(stream(piece(), DONE)) as good,
+        running_gateway(tmp_path, file_of(bad, good, breaker=breaker)) as gateway,
+    ):
+        answers = [await gateway.ask(STREAM) for _ in range(4)]
+        await gateway.event(4)
+        errors = [event.error_type for event in gateway.events]
+    assert ENGINE_DEAD in answers[0].content
+    assert errors == ["engine_dead", "engine_dead", None, None]
+    assert (len(bad.calls), len(good.calls)) == (2, 2)
+
+
 async def test_it_comes_back_when_it_is_well_again(tmp_path: Path) -> None:
     breaker = {"consecutive_failures": 1, "ejection_s": 0.05, "max_ejection_s": 0.05}
     async with running_upstream(error(500)) as bad, running_upstream() as good:

@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from schemas.event import Route
+from schemas.settings import EmitSettings
 from serving.emit.join import EngineRecord
-from serving.emit.joined import FACTS_MARK, JOIN_HEADER, asks_to_join, facts_of, read_facts
+from serving.emit.joined import (
+    FACTS_HEADER,
+    FACTS_MARK,
+    JOIN_HEADER,
+    STREAMED_FACTS,
+    asks_to_join,
+    facts_of,
+    read_facts,
+)
 from tests.support.fleet import Running, fleet_of, running_fleet
 from tests.support.gateway import file_of, running_gateway
+from tests.support.vllm.replay import load, play
 
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "hello"}]}
 TOKEN = {"gateway_token": "shared"}
@@ -122,6 +132,29 @@ async def test_a_server_that_does_not_join_is_noticed(
 )
 def test_who_may_join(headers: list[tuple[bytes, bytes]], token: bytes, joins: bool) -> None:
     assert asks_to_join(headers, token) is joins
+
+
+@pytest.mark.parametrize("case", ["chat", "chat_n2", "chat_stream", "completion_stream"])
+async def test_what_a_real_vllm_would_tell(case: str) -> None:
+    """Its recorded messages and statistics, played to the middleware for a gateway."""
+    lines = load(case)
+    lines[0]["headers"] += [["x-tocsin-join", "shared"]]
+    played = await play(lines, settings=EmitSettings(server="s", join_wait_s=0, **TOKEN))
+    assert played.events == []
+    [start] = [m for m in played.sent if m["type"] == "http.response.start"]
+    told = dict(start["headers"])[FACTS_HEADER]
+    if told == STREAMED_FACTS:
+        last = played.sent[-1]["body"]
+        assert last.startswith(FACTS_MARK)
+        assert last.endswith(b"\n\n")
+        told = last[len(FACTS_MARK) :]
+    state: dict[str, Any] = {}
+    record = read_facts(told.strip(), state, "chatcmpl-1", 0)
+    assert record is not None
+    assert record.output_tokens
+    assert record.prefill_s is not None
+    if usage := state["request_metadata"].final_usage_info.completion_tokens:
+        assert usage == record.output_tokens
 
 
 def test_facts_survive_the_way() -> None:

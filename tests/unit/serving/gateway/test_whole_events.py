@@ -29,6 +29,8 @@ def test_a_part_of_an_event_is_held() -> None:
     assert events.feed(b'"id"') == b""
     assert events.feed(b": 1}\n\ndata") == b'data: {"id": 1}\n\n'
     assert events.rest() == b"data"
+    assert WholeEvents().feed(b"x\n\ny") == b"x\n\n"
+    assert WholeEvents().feed(b"\n\ny") == b"\n\n"
 
 
 @given(st.data())
