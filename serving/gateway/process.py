@@ -33,6 +33,7 @@ async def run_gateway(
     sink: EventSink | None = None,
     loaded: LoadedGateway | None = None,
     sock: socket.socket | None = None,
+    made: Callable[[Gateway], None] | None = None,
 ) -> None:
     """Serve until `stop` is set, then finish what runs.
 
@@ -43,6 +44,7 @@ async def run_gateway(
         sink: takes the events instead of Kafka.
         loaded: the gateway's file, when it has been read.
         sock: listens already, instead of at the address of the settings.
+        made: told the application before it serves.
 
     Raises:
         GatewayFileError: the gateway's file is wrong.
@@ -54,6 +56,8 @@ async def run_gateway(
     sink = sink or KafkaEmitter(settings.emit, settings.kafka)
     with FlagReader(settings.flags.path, poll_s=settings.gateway.flags_poll_s) as flags:
         gateway = Gateway(loaded, settings, flags, sink)
+        if made is not None:
+            made(gateway)
         server = _Server(_config(gateway, settings.gateway.header_timeout_s))
         serving = asyncio.create_task(server.serve(sockets=[sock]))
         stopping = asyncio.create_task(stop.wait())

@@ -18,6 +18,7 @@ from schemas.settings import EmitSettings, GatewaySettings, Settings
 from serving.emit.sink import MemorySink
 from serving.flags.initial import initial_document
 from serving.flags.store import FlagStore
+from serving.gateway.app import Gateway
 from serving.gateway.load import load_gateway
 from serving.gateway.process import run_gateway
 from serving.listening import listen
@@ -25,6 +26,18 @@ from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
 __all__ = ["CHAT", "RunningGateway", "file_of", "running_gateway"]
+
+_IN_FORCE = {
+    FlagKey.MODEL_PROVIDER: "provider",
+    FlagKey.MODEL_VERSION: "version",
+    FlagKey.CANARY_VERSION: "canary_version",
+    FlagKey.CANARY_PERCENT: "canary_percent",
+    FlagKey.SHADOW_PERCENT: "shadow_percent",
+    FlagKey.FEATURE_ENABLED: "enabled",
+    FlagKey.GUARDRAILS_STRICT: "strict",
+    FlagKey.FALLBACK_ENABLED: "fallback",
+    FlagKey.RATE_LIMIT_PROFILE: "limits",
+}
 
 CHAT: dict[str, Any] = {"model": "assistant", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -57,6 +70,7 @@ class RunningGateway:
     store: FlagStore
     sink: MemorySink
     client: httpx.AsyncClient = field(repr=False)
+    gateway: Gateway = field(repr=False)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -98,7 +112,18 @@ class RunningGateway:
             self.store.set_variant(key, name, by="test", reason="", at_us=2)
         else:
             self.store.set_variant(key, name, by="test", reason="", at_us=2, value=value)
-        await asyncio.sleep(0.15)
+        await self.obeys(key)
+
+    async def obeys(self, key: FlagKey) -> None:
+        """Wait until the gateway has seen what the file says of a flag."""
+        value = self.store.read().flag(key).value
+        attribute = _IN_FORCE[key]
+        wanted = float(value) if attribute.endswith("percent") else value
+
+        async def look() -> bool:
+            return bool(getattr(self.gateway.flags.now, attribute) == wanted)
+
+        await until(look)
 
 
 def add_flag(store: FlagStore, key: FlagKey, variants: Mapping[str, str | bool]) -> None:
@@ -134,6 +159,7 @@ async def running_gateway(
         flags={"path": store.path},
         gateway=GatewaySettings(**(quick | settings)),
     )
+    gateways: list[Gateway] = []
     task = asyncio.create_task(
         run_gateway(
             made,
@@ -142,6 +168,7 @@ async def running_gateway(
             sink=sink,
             loaded=load_gateway(path, environ or {}),
             sock=listen("127.0.0.1", 0),
+            made=gateways.append,
         )
     )
     try:
@@ -149,7 +176,7 @@ async def running_gateway(
         if task.done():
             task.result()
         async with httpx.AsyncClient(timeout=20) as client:
-            yield RunningGateway(await ready, store, sink, client)
+            yield RunningGateway(await ready, store, sink, client, gateways[0])
     finally:
         stop.set()
         await task

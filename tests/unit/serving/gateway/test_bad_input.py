@@ -120,12 +120,12 @@ async def test_a_second_head_that_does_not_end_is_cut_off(tmp_path: Path) -> Non
 async def test_a_connection_may_rest_between_requests(tmp_path: Path) -> None:
     async with (
         running_upstream() as up,
-        running_gateway(tmp_path, file_of(up), header_timeout_s=0.2) as gateway,
+        running_gateway(tmp_path, file_of(up), header_timeout_s=0.5) as gateway,
     ):
         data = orjson.dumps(CHAT)
         request = HEAD + b"Content-Length: %d\r\n\r\n" % len(data) + data
         closing = request.replace(b"Host: x", b"Host: x\r\nConnection: close")
-        answer = await raw(gateway, request, 0.5, closing)
+        answer = await raw(gateway, request, 0.8, closing)
     assert answer.count(b"HTTP/1.1 200") == 2
 
 

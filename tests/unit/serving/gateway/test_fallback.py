@@ -30,10 +30,10 @@ from tests.support.waiting import until
 
 STREAM = {**CHAT, "stream": True}
 QUICK: dict[str, Any] = {
-    "first_token_timeout_s": 0.3,
-    "answer_timeout_s": 0.3,
-    "idle_timeout_s": 0.3,
-    "connect_timeout_s": 0.3,
+    "first_token_timeout_s": 1.0,
+    "answer_timeout_s": 1.0,
+    "idle_timeout_s": 1.0,
+    "connect_timeout_s": 1.0,
 }
 ENGINE_DEAD = (
     b'data: {"error":{"message":"EngineCore encountered an issue","type":"x","code":500}}\n\n'
