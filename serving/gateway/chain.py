@@ -85,8 +85,8 @@ class Chain:
             try:
                 result = await attempt(upstream, question, *prepare(hop, upstream))
                 answered = isinstance(result, Opened)
-            except BaseException:  # cancelled: that says nothing about the upstream
-                self.breakers.released(hop.upstream)
+            except BaseException:  # the client has left
+                self._left(hop.upstream, self._now() - started, question)
                 metrics.ATTEMPTS.labels(hop.upstream, "gone").inc()
                 raise
             finally:
@@ -132,6 +132,17 @@ class Chain:
                 yield hop
         if not asked:  # better to try than to refuse (Envoy calls it panic mode)
             yield min(hops, key=lambda hop: self.breakers.returns_at(hop.upstream))
+
+    def _left(self, name: str, waited_s: float, question: Question) -> None:
+        """Note a client that left while an upstream was asked.
+
+        That says nothing about the upstream, unless the client had waited for long: one that hangs
+        would otherwise stay in rotation as long as its clients have less patience than we.
+        """
+        if waited_s >= question.patience_s / 2:
+            self._failed(name, Trouble.TIMEOUT)
+        else:
+            self.breakers.released(name)
 
     def _failed(self, name: str, trouble: Trouble) -> None:
         if not trouble.counts:

@@ -157,18 +157,21 @@ class Server:
             body = asked.body_for(hop.model, ask_usage=_asks_usage(asked, upstream))
             return body, upstream.headers(scope["headers"], strict=flags.strict)
 
+        def begin(hop: Hop, upstream: Upstream) -> tuple[bytes, Mapping[str, str]]:
+            # Said at once, so that a client that leaves before the answer counts where it waited.
+            declare(
+                scope,
+                model_version=hop.version,
+                provider=upstream.entry.provider,
+                server=upstream.address,
+                route=hop.route,
+            )
+            return prepare(hop, upstream)
+
         if (shadow := decision.shadow) is not None:
             upstream = self._chain.upstreams[shadow.upstream]
             self.shadows.send(shadow, upstream, question, *prepare(shadow, upstream))
-        result = await self._chain.ask(decision.hops, question, prepare)
-        entry = self._chain.upstreams[result.hop.upstream]
-        declare(
-            scope,
-            model_version=result.hop.version,
-            provider=entry.entry.provider,
-            server=entry.address,
-            route=result.hop.route,
-        )
+        result = await self._chain.ask(decision.hops, question, begin)
         if isinstance(result, Exhausted):
             await send_reply(_exhausted(result), flow, send)
             return

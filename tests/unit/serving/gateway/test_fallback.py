@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,23 @@ async def test_an_engine_that_dies_in_the_middle_is_held_against_its_server(
     assert ENGINE_DEAD in answers[0].content
     assert errors == ["engine_dead", "engine_dead", None, None]
     assert (len(bad.calls), len(good.calls)) == (2, 2)
+
+
+async def test_one_that_hangs_is_noticed_though_its_clients_are_impatient(tmp_path: Path) -> None:
+    breaker = {"consecutive_failures": 1, "ejection_s": 60}
+    async with (
+        running_upstream(stall()) as bad,
+        running_upstream(stream(piece(), DONE)) as good,
+        running_gateway(
+            tmp_path, file_of(bad, good, breaker=breaker), first_token_timeout_s=0.8
+        ) as gateway,
+    ):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gateway.ask(STREAM), 0.6)
+        await gateway.event()
+        assert (await gateway.ask(STREAM)).is_success
+        assert (await gateway.event(2)).provider == "p1"
+    assert (len(bad.calls), len(good.calls)) in [(1, 1), (1, 2)]
 
 
 async def test_it_comes_back_when_it_is_well_again(tmp_path: Path) -> None:

@@ -302,6 +302,7 @@ async def test_a_client_that_leaves_frees_the_upstream(tmp_path: Path) -> None:
 
         await until(left)
     assert (event.aborted, event.status_code) == (True, 499)
+    assert (event.provider, event.model_version) == ("p0", "v1")
 
 
 async def test_a_client_that_leaves_in_the_middle(tmp_path: Path) -> None:
