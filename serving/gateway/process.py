@@ -119,6 +119,7 @@ def _config(gateway: Gateway, header_timeout_s: float) -> uvicorn.Config:
         gateway,
         http=guarded_protocol(header_timeout_s),
         ws="none",
+        proxy_headers=False,
         log_config=None,
         log_level="warning",
         access_log=False,
