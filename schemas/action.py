@@ -27,6 +27,11 @@ class ActionKind(StrEnum):
     FALLBACK = "fallback"
     SCALE_UP = "scale_up"
     RATE_LIMIT = "rate_limit"
+    CANARY_OFF = "canary_off"
+    CHAIN_ON = "chain_on"
+    CHAIN_OFF = "chain_off"
+    UNLOAD_ADAPTER = "unload_adapter"
+    ROLLOUT_UNDO = "rollout_undo"
     UNDO = "undo"
 
 

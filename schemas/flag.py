@@ -20,6 +20,11 @@ class FlagKey(StrEnum):
     FEATURE_ENABLED = "ai.feature.enabled"
     ROUTING_STRATEGY = "ai.routing.strategy"
     GUARDRAILS_STRICT = "ai.guardrails.strict"
+    CANARY_VERSION = "ai.canary.version"
+    CANARY_PERCENT = "ai.canary.percent"
+    SHADOW_PERCENT = "ai.shadow.percent"
+    FALLBACK_ENABLED = "ai.fallback.enabled"
+    RATE_LIMIT_PROFILE = "ai.ratelimit.profile"
 
 
 class FlagValue(Message):

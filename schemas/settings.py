@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,13 +25,18 @@ from schemas.errors import SettingsError
 
 __all__ = [
     "ActuatorSettings",
+    "AdapterSettings",
     "AlertingSettings",
     "ClickHouseSettings",
     "DriftSettings",
     "EmitSettings",
+    "GatewaySettings",
     "JudgeSettings",
     "KafkaSettings",
+    "KubernetesSettings",
+    "LiteLLMSettings",
     "NotifySettings",
+    "ScaleWebhookSettings",
     "Settings",
     "StreamSettings",
     "load_settings",
@@ -65,6 +70,33 @@ class KafkaSettings(_Section):
         default="kafka",
         description="names this broker's log in ClickHouse rows; new when offsets start again",
     )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = Field(
+        default=None, description="authorities in PEM, instead of the system's"
+    )
+    cert_file: Path | None = Field(
+        default=None, description="the client's certificate in PEM, where the broker asks for one"
+    )
+    key_file: Path | None = None
+    key_password: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        sasl = self.security_protocol.startswith("SASL")
+        named = bool(self.username) and bool(self.password.get_secret_value())
+        if sasl and not named:
+            raise ValueError(f"{self.security_protocol} needs username and password")
+        if not sasl and (self.username or self.password.get_secret_value()):
+            raise ValueError(
+                f"username and password are not used with {self.security_protocol}; "
+                "security_protocol: SASL_SSL sends them"
+            )
+        if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
+            raise ValueError("PLAIN over SASL_PLAINTEXT would show the password to the network")
+        return self
 
 
 class ClickHouseSettings(_Section):
@@ -100,6 +132,10 @@ class EmitSettings(_Section):
     capture_chars: Annotated[int, Field(ge=0, le=32_768)] = 4_096
     prompt_hash: bool = False
     prompt_hash_key: SecretStr = SecretStr("")
+    gateway_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="shared by a gateway and its servers: they join their views of a request",
+    )
 
 
 class StreamSettings(_Section):
@@ -206,8 +242,68 @@ class FlagSettings(_Section):
     path: Path = Path(".tocsin/flags.json")
 
 
+class _ScaleSettings(_Section):
+    serves: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of what the replicas serve; only alerts about it scale them",
+    )
+    scale_factor: Annotated[float, Field(gt=1, le=10)] = 1.5
+    max_replicas: Count = 8
+    settle_s: Seconds = Field(
+        default=300, description="how long new replicas are given before more are added"
+    )
+    timeout_s: PositiveSeconds = 10
+
+
+class KubernetesSettings(_ScaleSettings):
+    """A Deployment that may be scaled and rolled back; off without `api_url`."""
+
+    api_url: str = ""
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "default"
+    deployment: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")] = ""
+    token: SecretStr = SecretStr("")
+    token_file: Path | None = Field(
+        default=None, description="instead of a token: a service account's, which is renewed"
+    )
+    ca_file: Path | None = None
+
+
+class ScaleWebhookSettings(_ScaleSettings):
+    """A webhook that scales, instead of Kubernetes; off without `url`."""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.url and not self.secret.get_secret_value():
+            raise ValueError("a webhook needs a secret to sign with")
+        return self
+
+
+class AdapterSettings(_Section):
+    """A vLLM server whose LoRA adapters may be unloaded; off without `base_url`."""
+
+    base_url: str = Field(default="", description="without /v1")
+    api_key: SecretStr = SecretStr("")
+    timeout_s: PositiveSeconds = 10
+
+
+class LiteLLMSettings(_Section):
+    """A LiteLLM proxy: fallbacks of a model and the limit of a key; off without `base_url`."""
+
+    base_url: str = ""
+    master_key: SecretStr = SecretStr("")
+    provider: str = ""
+    model: str = ""
+    fallback_models: tuple[str, ...] = ()
+    key_hash: str = Field(default="", description="of the key to limit, as the proxy shows it")
+    rpm_limit: Count = 60
+    timeout_s: PositiveSeconds = 10
+
+
 class ActuatorSettings(_Section):
-    """What the executor may still act on."""
+    """What the executor may still act on, and which systems beside the flags it may change."""
 
     promotion_age_s: PositiveSeconds = Field(
         default=3 * 86_400, description="an older promotion is not blamed: rollback refuses"
@@ -217,6 +313,51 @@ class ActuatorSettings(_Section):
     )
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9465
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    webhook: ScaleWebhookSettings = ScaleWebhookSettings()
+    adapters: AdapterSettings = AdapterSettings()
+    litellm: LiteLLMSettings = LiteLLMSettings()
+
+
+class GatewaySettings(_Section):
+    """The gateway: its file, where it listens, and what a request may take."""
+
+    config: Path = Field(
+        default=Path("gateway.yaml"), description="upstreams, models, keys and limits"
+    )
+    host: str = "127.0.0.1"
+    port: Port = 8800
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9466
+    concurrency: Count = Field(default=1_000, description="requests at once; more are turned away")
+    body_bytes: Count = 16 * 1024 * 1024
+    answer_bytes: Count = Field(
+        default=64 * 1024 * 1024, description="longer answers are cut off, which the client is told"
+    )
+    header_timeout_s: PositiveSeconds = Field(
+        default=10, description="how long a client may take for the head of a request"
+    )
+    body_timeout_s: PositiveSeconds = 30
+    send_timeout_s: PositiveSeconds = Field(
+        default=30, description="how long a client may take nothing of its answer"
+    )
+    connect_timeout_s: PositiveSeconds = 2
+    first_token_timeout_s: PositiveSeconds = Field(
+        default=30, description="of a stream; then the next upstream is asked"
+    )
+    answer_timeout_s: PositiveSeconds = Field(
+        default=120, description="of an answer in one piece; then the next upstream is asked"
+    )
+    idle_timeout_s: PositiveSeconds = Field(
+        default=30, description="between two pieces of an upstream's answer"
+    )
+    total_timeout_s: PositiveSeconds = Field(
+        default=600, description="of a request, all upstreams together"
+    )
+    upstream_keepalive_s: PositiveSeconds = Field(
+        default=4, description="shorter than the upstreams' own (vLLM: 5), or requests meet a close"
+    )
+    flags_poll_s: PositiveSeconds = 0.25
 
 
 class PriceSettings(_Section):
@@ -250,6 +391,7 @@ class Settings(BaseSettings):
     notify: NotifySettings = NotifySettings()
     flags: FlagSettings = FlagSettings()
     actuators: ActuatorSettings = ActuatorSettings()
+    gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
 
     @classmethod

@@ -6,6 +6,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from schemas.errors import TocsinError
+from schemas.kafka_client import kafka_client
 from schemas.settings import KafkaSettings
 from schemas.topics import TOPICS, Topic
 
@@ -22,7 +23,7 @@ async def ensure_topics(kafka: KafkaSettings, topics: tuple[Topic, ...] = TOPICS
     Raises:
         TopicError: the broker is not there, or it refuses a topic.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap, client_id=kafka.client_id)
+    admin = AIOKafkaAdminClient(**kafka_client(kafka))
     try:
         await admin.start()
         known = set(await admin.list_topics())
@@ -42,7 +43,7 @@ async def missing_topics(kafka: KafkaSettings) -> list[str]:
     Raises:
         TopicError: the broker is not there.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap, client_id=kafka.client_id)
+    admin = AIOKafkaAdminClient(**kafka_client(kafka))
     try:
         await admin.start()
         known = set(await admin.list_topics())

@@ -8,11 +8,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from schemas.action import ActionResult, action_message
+from schemas.kafka_client import kafka_client
+from schemas.settings import KafkaSettings
 
 __all__ = ["answered"]
 
 
-async def answered(bootstrap: str, partitions: Iterable[TopicPartition]) -> set[str]:
+async def answered(kafka: KafkaSettings, partitions: Iterable[TopicPartition]) -> set[str]:
     """Return the action ids whose results stand in the log.
 
     Actions are few, so the whole log is read: a request that comes twice, days apart, is known too.
@@ -21,7 +23,7 @@ async def answered(bootstrap: str, partitions: Iterable[TopicPartition]) -> set[
         KafkaError: the log could not be read.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+        **kafka_client(kafka, "executor"), enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     found: set[str] = set()

@@ -12,6 +12,10 @@ TocsinError
     │   ├── FlagLockError        another writer held the flag file for too long
     │   ├── FlagConflictError    the flag file is no longer the one that was looked at
     │   └── UnknownVariantError  no such flag, or the flag has no such variant
+    ├── GatewayError             the gateway cannot start or go on
+    │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
+    │   └── GatewayAddressError  it cannot, or must not, listen there
+    ├── RolloutError             a rollout cannot begin, or its file cannot be read
     └── FleetError               the simulated fleet cannot do what it was asked
 """
 
@@ -29,7 +33,11 @@ __all__ = [
     "FlagFileError",
     "FlagLockError",
     "FleetError",
+    "GatewayAddressError",
+    "GatewayError",
+    "GatewayFileError",
     "PreconditionError",
+    "RolloutError",
     "ServingError",
     "UnknownVariantError",
 ]
@@ -81,3 +89,19 @@ class UnknownVariantError(FlagError):
 
 class FleetError(ServingError):
     """The simulated fleet cannot do what it was asked."""
+
+
+class RolloutError(ServingError):
+    """A rollout cannot begin, or its file cannot be read."""
+
+
+class GatewayError(ServingError):
+    """The gateway cannot start or go on."""
+
+
+class GatewayFileError(GatewayError):
+    """The gateway's file is missing, torn, or not what it should be; the text names the place."""
+
+
+class GatewayAddressError(GatewayError):
+    """The gateway cannot listen at its address, or must not: open to others without keys."""

@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from schemas.action import ActionRequested, ActionResult, action_message
+from schemas.kafka_client import kafka_client
 from schemas.settings import Settings
 from schemas.topics import Topics
 from serving.actuators import levers
@@ -72,12 +73,9 @@ class Executor:
             dry_run=settings.alerting.dry_run,
         )
         kafka = settings.kafka
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=kafka.bootstrap, client_id=f"{kafka.client_id}-executor", acks="all"
-        )
+        self._producer = AIOKafkaProducer(**kafka_client(kafka, "executor"), acks="all")
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka.bootstrap,
-            client_id=f"{kafka.client_id}-executor",
+            **kafka_client(kafka, "executor"),
             group_id=GROUP,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -119,7 +117,7 @@ class Executor:
     async def _look_behind(self) -> None:
         """Learn which requests are answered already."""
         partitions = frozenset(self._unread)
-        self._answered |= await answered(self._settings.kafka.bootstrap, partitions)
+        self._answered |= await answered(self._settings.kafka, partitions)
         self._unread -= partitions
 
     async def _step(self, stop: asyncio.Event) -> None:

@@ -43,7 +43,7 @@ class Obedience:
     async def answer(self, request: ActionRequested, now_us: int) -> ActionResult:
         """Return the result of a request; an action that was applied before is only told again."""
         try:
-            before = await _recorded(self._actuators, request.action_id)
+            before = await _recorded(self._asked(request.kind), request.action_id)
         except (ServingError, OSError) as error:
             return self._result(request, now_us, str(error), ActionStatus.FAILED)
         if before is not None:
@@ -62,6 +62,14 @@ class Obedience:
     @property
     def _actuators(self) -> list[Actuator]:
         return list(self._levers.values())
+
+    def _asked(self, kind: ActionKind) -> list[Actuator]:
+        """Return the levers that may know an action: its own, so no other can stand in its way.
+
+        Any lever may have undone something.
+        """
+        own = self._levers.get(kind)
+        return [own] if own is not None else self._actuators
 
     def _forbidden(self, request: ActionRequested, now_us: int) -> str | None:
         if (why := frozen(self._data_dir)) is not None:
@@ -115,7 +123,20 @@ class Obedience:
 
 
 async def _recorded(actuators: Iterable[Actuator], action_id: str) -> ActionResult | None:
+    """Return what a lever has recorded of an action.
+
+    Raises:
+        ServingError, OSError: none of those that can be read knows it, and one cannot be read.
+    """
+    unread: ServingError | OSError | None = None
     for actuator in actuators:
-        if (result := await actuator.recorded(action_id)) is not None:
+        try:
+            result = await actuator.recorded(action_id)
+        except (ServingError, OSError) as error:
+            unread = unread or error
+            continue
+        if result is not None:
             return result
+    if unread is not None:
+        raise unread
     return None

@@ -54,18 +54,20 @@ async def carry_out(
             else:
                 plan = await actuator.plan_undo(undo, request, now_us)
             if isinstance(plan, Refusal):
-                return result(ActionStatus.REFUSED, plan.reason)
+                # Perhaps another executor has just done it, and that is why nothing is left to do.
+                standing = await actuator.recorded(request.action_id)
+                return standing or result(ActionStatus.REFUSED, plan.reason)
             if dry_run or request.dry_run:
                 return result(ActionStatus.DRY_RUN, f"would have: {plan.summary}", plan)
             done = result(ActionStatus.APPLIED, f"{plan.summary}; {request.reason}", plan)
             try:
-                standing = await actuator.apply(plan, done)
+                applied = await actuator.apply(plan, done)
             except PreconditionError:
                 continue
             back = await actuator.read_back(plan)
             if not back.confirmed:
                 return result(ActionStatus.FAILED, f"not confirmed: {back.reason}", plan)
-            return standing
+            return applied
     except (ServingError, OSError) as error:
         return await _after_fault(actuator, request, result(ActionStatus.FAILED, str(error)))
     return result(ActionStatus.REFUSED, "the state was changed by others at every attempt")

@@ -49,6 +49,10 @@ class Answer:
         if text:
             self.text.append(text)
 
+    def take_usage(self, usage: object) -> None:
+        """Take a usage that came beside the answer."""
+        _read_usage(usage, self)
+
 
 def read_piece(operation: Operation, data: bytes, answer: Answer) -> int | None:
     """Take the data of one server-sent event; return the index of the choice that it adds to.

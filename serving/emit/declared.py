@@ -26,10 +26,16 @@ def declare(
     *,
     model_version: str | None = None,
     provider: str | None = None,
+    server: str | None = None,
     route: Route | None = None,
 ) -> None:
     """Declare what answers this request; what is None stays as the server's settings have it."""
-    said = {"model_version": model_version, "provider": provider, "route": route}
+    said = {
+        "model_version": model_version,
+        "provider": provider,
+        "server": server,
+        "route": route,
+    }
     state = scope.setdefault("state", {})
     state[STATE_KEY] = {key: value for key, value in said.items() if value is not None}
 
@@ -43,6 +49,7 @@ def take_declared(
         return origin, sender
     origin = replace(
         origin,
+        server=clean_name(said.get("server")) or origin.server,
         provider=clean_name(said.get("provider")) or origin.provider,
         model_version=clean_name(said.get("model_version")) or origin.model_version,
     )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -24,10 +24,13 @@ from serving.emit.emitter import KafkaEmitter
 from serving.emit.engine_facts import condense
 from serving.emit.exchange import Exchange
 from serving.emit.join import EngineRecord, JoinTable, Waiter
+from serving.emit.joined import facts_of
 from serving.emit.prompt import TextPolicy
 from serving.emit.sink import EventSink
 
 __all__ = ["Clock", "Emission", "shared_emission"]
+
+_ALL_CHOICES: Final = 128
 
 _log = structlog.get_logger("tocsin.emit")
 
@@ -50,6 +53,7 @@ class Emission:
         self.sink = sink
         self.clock = clock or Clock()
         self.join = JoinTable()
+        self.gateway_token = settings.gateway_token.get_secret_value().encode()
         self.text = TextPolicy.from_settings(settings)
         self.origin = Origin(
             server=settings.server or socket.gethostname() or "unknown",
@@ -101,6 +105,13 @@ class Emission:
         self._waiting[waiter] = report
         self.join.wait(waiter)
         asyncio.get_running_loop().call_later(self.settings.join_wait_s, self._give_up, waiter)
+
+    def facts(self, exchange: Exchange, scope: Mapping[str, Any]) -> bytes:
+        """Return what this server knows of a request that a gateway reports; see `joined.py`."""
+        state = scope.get("state") or {}
+        key = _engine_id(state, exchange)
+        records = self.join.take(key, exchange.started_at, _ALL_CHOICES) if key else []
+        return facts_of(records, state)
 
     def close(self) -> None:
         """Report what still waits for the engine, and send everything."""

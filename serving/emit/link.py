@@ -12,6 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from schemas.kafka_client import kafka_client
 from schemas.settings import KafkaSettings
 from serving.emit import counters
 from serving.emit.batches import Record
@@ -35,8 +36,7 @@ def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     not every broker has it, and event ids make repeated batches harmless.
     """
     return AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap,
-        client_id=f"{settings.client_id}-emit",
+        **kafka_client(settings, "emit"),
         acks="all",
         linger_ms=0,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,

@@ -18,10 +18,11 @@ from serving.emit.counters import contained
 from serving.emit.emission import Emission, shared_emission
 from serving.emit.error_class import error_class
 from serving.emit.exchange import Exchange
+from serving.emit.joined import FACTS_HEADER, FACTS_MARK, STREAMED_FACTS, asks_to_join
 from serving.emit.operations import operation_of
 from serving.emit.request import parse_headers
 
-__all__ = ["ASGIApp", "Message", "Receive", "Scope", "Send", "TocsinMiddleware"]
+__all__ = ["EXCHANGE_KEY", "ASGIApp", "Message", "Receive", "Scope", "Send", "TocsinMiddleware"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,7 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID: Final = b"x-request-id"
-_SEEN: Final = "tocsin.seen"
+EXCHANGE_KEY: Final = "tocsin.exchange"
+"""Where the scope holds the `Exchange` of a request that is watched."""
 
 
 class TocsinMiddleware:
@@ -57,8 +59,10 @@ class TocsinMiddleware:
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, _lifespan(emission, send))
-        elif (operation := operation_of(scope)) is None or _SEEN in scope:
+        elif (operation := operation_of(scope)) is None or EXCHANGE_KEY in scope:
             await self.app(scope, receive, send)
+        elif emission.gateway_token and asks_to_join(scope["headers"], emission.gateway_token):
+            await self._tell(emission, operation, scope, receive, send)
         else:
             await self._watch(emission, operation, scope, receive, send)
 
@@ -114,10 +118,30 @@ class TocsinMiddleware:
             except Exception as error:  # noqa: BLE001
                 contained("finish", error)
 
+    async def _tell(
+        self, emission: Emission, operation: Operation, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request that a gateway reports, and tell it what only this server knows."""
+        try:
+            exchange = _begin(emission, operation, scope, emission.clock.monotonic())
+        except Exception as error:  # noqa: BLE001
+            contained("begin", error)
+            await self.app(scope, receive, send)
+            return
+
+        async def telling_send(message: Message) -> None:
+            if not message.get("more_body"):  # the first and the last
+                try:
+                    _add_facts(emission, exchange, scope, message)
+                except Exception as error:  # noqa: BLE001
+                    contained("tell", error)
+            await send(message)
+
+        await self.app(scope, receive, telling_send)
+
 
 def _begin(emission: Emission, operation: Operation, scope: Scope, at: float) -> Exchange:
     """Start to watch; give the request an id where the client gave none."""
-    scope[_SEEN] = True
     sender = parse_headers(scope["headers"])
     if sender.request_id is None:
         sender = replace(sender, request_id=new_event_id().hex)
@@ -125,7 +149,9 @@ def _begin(emission: Emission, operation: Operation, scope: Scope, at: float) ->
             made = (_REQUEST_ID, str(sender.request_id).encode())
             scope["headers"] = [*scope["headers"], made]
     text = emission.text
-    return Exchange(operation, sender, at, text_room=text.room, want_prompt=text.wants_prompt)
+    exchange = Exchange(operation, sender, at, text_room=text.room, want_prompt=text.wants_prompt)
+    scope[EXCHANGE_KEY] = exchange
+    return exchange
 
 
 def _tell_request_id(exchange: Exchange, message: Message) -> None:
@@ -136,6 +162,18 @@ def _tell_request_id(exchange: Exchange, message: Message) -> None:
     if not any(name.lower() == _REQUEST_ID for name, _ in headers):
         value = str(exchange.sender.request_id).encode("latin-1", "replace")
         message["headers"] = [*headers, (_REQUEST_ID, value)]
+
+
+def _add_facts(emission: Emission, exchange: Exchange, scope: Scope, message: Message) -> None:
+    """Add what the server knows: a header of a whole answer, a comment at the end of a stream."""
+    if message["type"] == "http.response.start":
+        exchange.sending(message, 0)
+        headers = list(message.get("headers", ()))
+        facts = STREAMED_FACTS if exchange.streaming else emission.facts(exchange, scope)
+        message["headers"] = [*headers, (FACTS_HEADER, facts)]
+    elif message["type"] == "http.response.body" and exchange.streaming:
+        facts = emission.facts(exchange, scope)
+        message["body"] = message.get("body", b"") + FACTS_MARK + facts + b"\n\n"
 
 
 def _lifespan(emission: Emission, send: Send) -> Send:

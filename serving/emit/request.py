@@ -10,7 +10,7 @@ import orjson
 
 from schemas.event import Operation, Route
 
-__all__ = ["Asked", "Sender", "clean_name", "parse_body", "parse_headers"]
+__all__ = ["Asked", "Sender", "clean_name", "parse_body", "parse_headers", "prompt_texts"]
 
 _NAME_LENGTH = 256
 _LOOKED_AT = 4 * _NAME_LENGTH
@@ -93,7 +93,7 @@ def parse_body(operation: Operation, body: bytes, *, want_prompt: bool) -> Asked
         feature=clean_name(metadata.get("feature")),
         user_id=next((name for user in users if (name := clean_name(user))), None),
         plan=clean_name(metadata.get("plan")),
-        prompt="\n".join(_texts(operation, data)) if want_prompt else None,
+        prompt="\n".join(prompt_texts(operation, data)) if want_prompt else None,
     )
 
 
@@ -110,7 +110,7 @@ def _prompts(operation: Operation, data: Mapping[str, Any]) -> int:
     return 1
 
 
-def _texts(operation: Operation, data: Mapping[str, Any]) -> Iterator[str]:
+def prompt_texts(operation: Operation, data: Mapping[str, Any]) -> Iterator[str]:
     """Yield the parts of the prompt that are text, with the role of who said them."""
     if operation is Operation.TEXT_COMPLETION:
         yield from _strings(data.get("prompt"))

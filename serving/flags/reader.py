@@ -128,7 +128,13 @@ def evaluate(data: bytes, key: FlagKey) -> Any:
     core = FlagdCore()
     try:
         core.set_flags(data.decode())
-        details = core.resolve_string_value(key, "")
     except (OpenFeatureError, ValueError):
         return None
-    return details.value if details.variant is not None else None
+    for resolve, default in ((core.resolve_string_value, ""), (core.resolve_boolean_value, False)):
+        try:
+            details = resolve(key, default)
+        except (OpenFeatureError, ValueError):
+            continue
+        if details.variant is not None:
+            return details.value
+    return None

@@ -25,6 +25,7 @@ from serving.fleet.faults import Faults
 from serving.fleet.judge import make_judge
 from serving.fleet.profile import FleetProfile
 from serving.fleet.server import SimServer
+from serving.listening import listen
 
 __all__ = ["JUDGE", "FleetConfig", "run_fleet"]
 
@@ -175,7 +176,7 @@ def _listen(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
     sockets: dict[str, socket.socket] = {}
     try:
         for name, port in ports.items():
-            sockets[name] = socket.create_server((host, port), backlog=1_024)
+            sockets[name] = listen(host, port)
     except OSError as error:
         for sock in sockets.values():
             sock.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ async def running_fleet(
     versions: tuple[str, ...] = ("v1", "v2"),
     judge: bool = False,
     admin_token: str = "",
+    emit: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a fleet whose events stay in memory."""
     store = FlagStore(folder / "flags.json")
@@ -76,7 +77,7 @@ async def running_fleet(
         judge_port=0 if judge else None,
         admin_token=admin_token,
     )
-    settings = Settings(emit=EmitSettings(capture_text=True))
+    settings = Settings(emit=EmitSettings(**({"capture_text": True} | dict(emit or {}))))
     task = asyncio.create_task(run_fleet(config, settings, stop, ready=ready.set_result, sink=sink))
     try:
         await asyncio.wait({ready, task}, return_when=asyncio.FIRST_COMPLETED)

@@ -18,7 +18,7 @@ from tests.support.broker import free_port
 from tocsin.embedded.broker import broker_answers
 from tocsin.embedded.child import Child
 
-__all__ = ["KAFKA_VERSION", "Kafka", "kafka_libs", "missing_tools", "running_kafka"]
+__all__ = ["KAFKA_VERSION", "Kafka", "Secured", "kafka_libs", "missing_tools", "running_kafka"]
 
 KAFKA_VERSION: Final = "4.1.0"
 
@@ -49,12 +49,24 @@ _POM: Final = f"""\
 
 
 @dataclass(frozen=True, slots=True)
+class Secured:
+    """A second listener, SASL over TLS: its user, and the authority that signed its certificate."""
+
+    port: int
+    username: str
+    password: str
+    ca_file: Path
+    mechanism: str = "SCRAM-SHA-512"
+
+
+@dataclass(frozen=True, slots=True)
 class Kafka:
     """A running broker: its address, how many seconds it took to answer, and its process."""
 
     bootstrap: str
     started_s: float
     node: Child
+    secured: Secured | None = None
 
     def restart(self, timeout_s: float = 60) -> float:
         """Start a killed broker again on the log it left; return the seconds until it answered."""
@@ -93,8 +105,12 @@ def kafka_libs() -> tuple[Path, float]:
 
 
 @contextmanager
-def running_kafka(path: Path, libs: Path, timeout_s: float = 60) -> Iterator[Kafka]:
+def running_kafka(
+    path: Path, libs: Path, timeout_s: float = 60, *, secure: bool = False
+) -> Iterator[Kafka]:
     """Run one KRaft node, broker and controller, with empty topics; end it on leaving.
+
+    With `secure` it listens a second time, for clients with SCRAM over TLS.
 
     Raises:
         RuntimeError: its storage cannot be formatted.
@@ -103,22 +119,39 @@ def running_kafka(path: Path, libs: Path, timeout_s: float = 60) -> Iterator[Kaf
     started = time.monotonic()
     port = free_port()
     properties = path / "server.properties"
-    properties.write_text(_properties(path / "log", port, free_port()))
+    secured = _certified(path) if secure else None
+    properties.write_text(_properties(path / "log", port, free_port(), secured))
     # No shell: Java itself takes the star for every jar of the folder.
     java = ["java", "-Xmx512m", "-Dlog4j2.level=INFO", "-cp", f"{libs}/*"]
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+    if secured is not None:
+        user = f"name={secured.username},password={secured.password}"
+        tool.append(f"--add-scram={secured.mechanism}=[{user}]")
     _run([*java, *tool, "--config", str(properties)], path, timeout_s)
     node = Child("Kafka", [*java, "kafka.Kafka", str(properties)], path / "kafka.log")
     node.start()
     try:
         node.wait_until(lambda: broker_answers(_HOST, port), timeout_s)
-        yield Kafka(f"{_HOST}:{port}", time.monotonic() - started, node)
+        yield Kafka(f"{_HOST}:{port}", time.monotonic() - started, node, secured)
     finally:
         node.kill()  # nothing of it is kept
 
 
-def _properties(log_dir: Path, port: int, controller_port: int) -> str:
+def _certified(path: Path) -> Secured:
+    """Make a certificate for loopback, its own authority, and a user."""
+    key, certificate, store = path / "key.pem", path / "ca.pem", path / "server.p12"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    made += ["-subj", "/CN=kafka", "-addext", f"subjectAltName=IP:{_HOST}"]
+    _run([*made, "-keyout", str(key), "-out", str(certificate)], path, 60)
+    packed = ["openssl", "pkcs12", "-export", "-passout", "pass:changeit", "-out", str(store)]
+    _run([*packed, "-in", str(certificate), "-inkey", str(key)], path, 60)
+    return Secured(free_port(), "tocsin", uuid.uuid4().hex, certificate)
+
+
+def _properties(
+    log_dir: Path, port: int, controller_port: int, secured: Secured | None = None
+) -> str:
     """Write the node's settings: Kafka's own defaults, but for what a single node needs."""
     values = {
         "process.roles": "broker,controller",
@@ -134,6 +167,22 @@ def _properties(log_dir: Path, port: int, controller_port: int) -> str:
         "transaction.state.log.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
     }
+    if secured is not None:
+        listener = f",SECURE://{_HOST}:{secured.port}"
+        values["listeners"] = f"{values['listeners']}{listener}"
+        values["advertised.listeners"] = f"{values['advertised.listeners']}{listener}"
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        prefix = "listener.name.secure"
+        values |= {
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
+            "SECURE:SASL_SSL",
+            "inter.broker.listener.name": "PLAINTEXT",
+            f"{prefix}.sasl.enabled.mechanisms": secured.mechanism,
+            f"{prefix}.{secured.mechanism.lower()}.sasl.jaas.config": login,
+            f"{prefix}.ssl.keystore.type": "PKCS12",
+            f"{prefix}.ssl.keystore.location": log_dir.parent / "server.p12",
+            f"{prefix}.ssl.keystore.password": "changeit",
+        }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 

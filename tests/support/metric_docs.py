@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client.metrics import MetricWrapperBase
 
 from serving.emit import counters
+from serving.gateway import metrics as gateway_metrics
 from streams import metrics
 
 __all__ = ["METRICS_PAGE", "metrics_of", "render"]
@@ -37,6 +38,13 @@ _EMITTER = """\
 In the model server's own `/metrics`, beside vLLM's.
 """
 
+_GATEWAY = """\
+## Of the gateway
+
+At `http://HOST:PORT/metrics`, as `TOCSIN_GATEWAY__METRICS_HOST` and `_METRICS_PORT` say (9466),
+beside the emitter's.
+"""
+
 _LABELS = {
     "`topic`, `table`": "a topic of [events.md](events.md), a table of the store",
     "`how`": "`event_id`: a producer sent it twice; `replay`: read again after a crash",
@@ -61,6 +69,12 @@ _WATCH = {
     "increase(tocsin_rule_failures_total[5m]) > 0": "the same, in a rule",
     "tocsin_late_requests > 0": "requests came later than a window can be corrected; "
     "their rows are there",
+    "tocsin_gateway_flags_valid == 0": "the gateway cannot use the flag file and keeps the last "
+    "good flags",
+    "increase(tocsin_gateway_unjoined_total[5m]) > 0": "requests are counted twice: gateway and "
+    "server have different tokens",
+    "increase(tocsin_gateway_ejections_capped_total[5m]) > 0": "more upstreams fail than may be "
+    "ejected",
 }
 
 
@@ -75,6 +89,7 @@ def render() -> str:
         _INTRODUCTION,
         f"{_WORKER}\n{_table(metrics)}",
         f"{_EMITTER}\n{_table(counters)}",
+        f"{_GATEWAY}\n{_table(gateway_metrics)}",
         "## Label values\n\n| label | values |\n|---|---|\n"
         + "".join(f"| {label} | {values} |\n" for label, values in _LABELS.items()),
         "## What to watch\n\n| expression | means |\n|---|---|\n"

@@ -7,9 +7,11 @@ import typer
 from tocsin.cli.actions import actions
 from tocsin.cli.demo import demo
 from tocsin.cli.doctor import doctor
+from tocsin.cli.gateway import gateway
 from tocsin.cli.processes import executor, migrate, worker
 from tocsin.cli.query import query
 from tocsin.cli.replay import replay
+from tocsin.cli.rollout import rollout
 from tocsin.cli.rules import rules
 from tocsin.cli.settings import show_settings
 from tocsin.cli.up import up
@@ -24,10 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, up, query, replay, doctor, migrate, worker, executor):
+for command in (demo, up, query, replay, doctor, migrate, worker, executor, gateway):
     app.command()(command)
 app.command("settings")(show_settings)
 app.add_typer(actions, name="actions")
+app.add_typer(rollout, name="rollout")
 app.add_typer(rules, name="rules")
 
 if __name__ == "__main__":

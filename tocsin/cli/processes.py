@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.errors import TocsinError
 from tocsin.cli.console import console, errors_told, settings_for_command
 
-__all__ = ["MetricsAddressError", "executor", "migrate", "worker"]
+__all__ = ["MetricsAddressError", "executor", "migrate", "show_metrics", "worker"]
 
 
 class MetricsAddressError(TocsinError):
@@ -53,7 +53,7 @@ def worker() -> None:
         make_data_dir(settings.data_dir)
         app = build_app(settings)
         streams = settings.streams
-        _show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
+        show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
         # Faust would set logging up its own way; ours stands already.
         faust.Worker(
             app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True
@@ -75,7 +75,7 @@ def executor() -> None:
     with errors_told():
         settings = settings_for_command()
         actuators = settings.actuators
-        _show_metrics("ACTUATORS", actuators.metrics_host, actuators.metrics_port)
+        show_metrics("ACTUATORS", actuators.metrics_host, actuators.metrics_port)
 
         async def run() -> None:
             stop = asyncio.Event()
@@ -86,7 +86,7 @@ def executor() -> None:
         asyncio.run(run())
 
 
-def _show_metrics(section: str, host: str, port: int) -> None:
+def show_metrics(section: str, host: str, port: int) -> None:
     """Serve /metrics.
 
     Raises:

@@ -14,6 +14,7 @@ from schemas.clock import Clock
 from schemas.codec import decode_records, encode_batch
 from schemas.errors import TocsinError
 from schemas.event import RequestEvent, new_event_id
+from schemas.kafka_client import kafka_client
 from schemas.settings import KafkaSettings
 from schemas.topics import Topics
 from tocsin.replay.traces import TraceError
@@ -74,7 +75,7 @@ async def send_events(
     Raises:
         BrokerError: no broker answers.
     """
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    producer = AIOKafkaProducer(**kafka_client(kafka, "replay"), acks="all")
     try:
         try:
             await producer.start()

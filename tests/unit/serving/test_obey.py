@@ -64,7 +64,7 @@ async def test_stale(store: FlagStore) -> None:
     assert "asked 901 s ago" in await refused(store, asked(), NOW_US + 901_000_000)
 
 
-@pytest.mark.parametrize("kind", [ActionKind.SCALE_UP, ActionKind.RATE_LIMIT])
+@pytest.mark.parametrize("kind", [ActionKind.SCALE_UP, ActionKind.ROLLOUT_UNDO])
 async def test_no_lever(store: FlagStore, kind: ActionKind) -> None:
     assert await refused(store, asked(kind)) == f"nothing here can {kind}: a human has to do it"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from tests.support.broker import free_port
@@ -69,7 +70,7 @@ def test_a_wrong_setting_stops_every_process_naming_the_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TOCSIN_STREAMS__WINDOW_S", "soon")
-    for command in ("worker", "executor", "migrate", "doctor"):
+    for command in ("worker", "executor", "migrate", "doctor", "gateway"):
         result = CliRunner().invoke(app, [command])
         assert result.exit_code == 2
         assert "TOCSIN_STREAMS__WINDOW_S" in result.output
@@ -102,10 +103,15 @@ def test_a_command_loads_only_what_it_needs() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("command", "section"), [("worker", "STREAMS"), ("executor", "ACTUATORS")])
+@pytest.mark.parametrize(
+    ("command", "section"),
+    [("worker", "STREAMS"), ("executor", "ACTUATORS"), ("gateway", "GATEWAY")],
+)
 def test_an_address_that_metrics_cannot_have_is_named(
-    monkeypatch: pytest.MonkeyPatch, command: str, section: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, section: str
 ) -> None:
+    monkeypatch.setenv("TOCSIN_GATEWAY__CONFIG", str(_gateway_file(tmp_path)))
+    monkeypatch.setenv("TOCSIN_FLAGS__PATH", str(tmp_path / "flags.json"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -134,3 +140,49 @@ def test_a_replay_without_a_broker_says_so(tmp_path: Path, monkeypatch: pytest.M
     result = CliRunner().invoke(app, ["replay", str(path)])
     assert result.exit_code == 2
     assert "no broker answers" in result.output
+
+
+def _gateway_file(folder: Path, **changes: object) -> Path:
+    path = folder / "gateway.yaml"
+    file = {
+        "version": 1,
+        "upstreams": {"a": {"base_url": "http://127.0.0.1:1/v1", "provider": "vllm"}},
+        "models": {"m": {"targets": [{"upstream": "a", "versions": {"v1": "m", "v2": "n"}}]}},
+    }
+    path.write_text(yaml.safe_dump(file | changes))
+    return path
+
+
+def test_a_gateway_without_its_file_says_where_it_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["gateway"])
+    assert result.exit_code == 2
+    assert "TOCSIN_GATEWAY__CONFIG" in result.output
+
+
+def test_a_gateway_open_to_others_needs_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOCSIN_GATEWAY__CONFIG", str(_gateway_file(tmp_path)))
+    monkeypatch.setenv("TOCSIN_GATEWAY__HOST", "0.0.0.0")
+    result = CliRunner().invoke(app, ["gateway", "--check"])
+    assert result.exit_code == 2
+    assert "--new-key" in result.output
+
+
+def test_a_new_key_fits_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = CliRunner().invoke(app, ["gateway", "--new-key", "web"])
+    assert made.exit_code == 0
+    key, _, entry = made.stdout.partition("\n")
+    path = _gateway_file(tmp_path, keys=yaml.safe_load(entry))
+    monkeypatch.setenv("TOCSIN_GATEWAY__CONFIG", str(path))
+    monkeypatch.setenv("TOCSIN_GATEWAY__HOST", "0.0.0.0")
+    monkeypatch.setenv("TOCSIN_FLAGS__PATH", str(tmp_path / "flags.json"))
+    result = CliRunner().invoke(app, ["gateway", "--check"])
+    assert result.exit_code == 0, result.output
+    assert "1 keys" in result.output
+    assert key.startswith("tcs-")
+    assert key not in path.read_text()
+    assert not (tmp_path / "flags.json").exists()

@@ -1,0 +1,142 @@
+"""Run the gateway: listen, serve, and send what is left at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from schemas.settings import Settings
+from serving.emit.emitter import KafkaEmitter
+from serving.emit.sink import EventSink
+from serving.errors import GatewayAddressError
+from serving.flags.reader import FlagReader
+from serving.gateway.app import Gateway
+from serving.gateway.guard import guarded_protocol
+from serving.gateway.load import LoadedGateway, load_gateway
+from serving.listening import listen
+
+__all__ = ["check_exposure", "run_gateway"]
+
+_HEAD_LIMIT = 65_536
+
+
+async def run_gateway(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    ready: Callable[[str], None] | None = None,
+    sink: EventSink | None = None,
+    loaded: LoadedGateway | None = None,
+    sock: socket.socket | None = None,
+    made: Callable[[Gateway], None] | None = None,
+) -> None:
+    """Serve until `stop` is set, then finish what runs.
+
+    Args:
+        settings: all settings.
+        stop: ends it.
+        ready: told the base URL once it can be reached.
+        sink: takes the events instead of Kafka.
+        loaded: the gateway's file, when it has been read.
+        sock: listens already, instead of at the address of the settings.
+        made: told the application before it serves.
+
+    Raises:
+        GatewayFileError: the gateway's file is wrong.
+        GatewayAddressError: it cannot, or must not, listen there.
+    """
+    loaded = loaded or load_gateway(settings.gateway.config)
+    check_exposure(settings.gateway.host, keys=len(loaded.file.keys))
+    sock = sock or _listen(settings.gateway.host, settings.gateway.port)
+    sink = sink or KafkaEmitter(settings.emit, settings.kafka)
+    with FlagReader(settings.flags.path, poll_s=settings.gateway.flags_poll_s) as flags:
+        gateway = Gateway(loaded, settings, flags, sink)
+        if made is not None:
+            made(gateway)
+        server = _Server(_config(gateway, settings.gateway.header_timeout_s))
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        stopping = asyncio.create_task(stop.wait())
+        up = asyncio.create_task(server.up.wait())
+        try:
+            await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if up.done() and ready is not None:
+                host, port = sock.getsockname()[:2]
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            up.cancel()
+            server.should_exit = True
+            await serving
+            sock.close()
+
+
+def check_exposure(host: str, *, keys: int) -> None:
+    """Refuse to be open to other machines without a key.
+
+    Raises:
+        GatewayAddressError: `host` is not of this machine alone, and there are no keys.
+    """
+    if keys or host == "localhost":
+        return
+    try:
+        near = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = False
+    if not near:
+        raise GatewayAddressError(
+            f"TOCSIN_GATEWAY__HOST: {host} is open to other machines, and the gateway's file has "
+            "no keys: add some (`tocsin gateway --new-key NAME`) or listen on 127.0.0.1"
+        )
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self.up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _config(gateway: Gateway, header_timeout_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway,
+        http=guarded_protocol(header_timeout_s),
+        ws="none",
+        proxy_headers=False,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=_HEAD_LIMIT,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise GatewayAddressError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another address "
+            "with TOCSIN_GATEWAY__HOST and TOCSIN_GATEWAY__PORT"
+        ) from error

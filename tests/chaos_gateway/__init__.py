@@ -1,0 +1,1 @@
+"""The gateway under errors, stalls and kills: ``python -m tests.chaos_gateway``."""
