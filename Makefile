@@ -12,7 +12,7 @@ STALLS ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-browser test-demo test-faults
-.PHONY: test-kafka test-vllm lock clean
+.PHONY: bench-gateway chaos-gateway test-kafka test-oracle test-vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,15 @@ test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; bu
 
 bench: $(VENV)/.dev ## Tocsin's core beside its peers (half an hour; BENCH="--help" for options)
 	$(BIN)/python -m benchmarks.core --scale $(BENCH)
+
+test-oracle: $(VENV)/.dev ## beside real Prometheus and Alertmanager (their Debian packages)
+	$(BIN)/python -m pytest -m oracle tests
+
+bench-gateway: $(VENV)/.dev ## the gateway beside LiteLLM's proxy (installs it on its own)
+	$(BIN)/python -m benchmarks.gateway
+
+chaos-gateway: $(VENV)/.dev ## 20,000 requests through the gateway, with dying providers
+	$(BIN)/python -m tests.chaos_gateway
 
 lock: ## pin what pyproject.toml allows (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -21,6 +21,11 @@ _TARGET_LABELS: Final[dict[ActionKind, tuple[str, ...]]] = {
     ActionKind.FALLBACK: ("model",),
     ActionKind.SCALE_UP: ("model",),
     ActionKind.RATE_LIMIT: ("model", "feature", "plan", "user_id"),
+    ActionKind.CANARY_OFF: ("model",),
+    ActionKind.CHAIN_ON: ("model",),
+    ActionKind.CHAIN_OFF: ("model",),
+    ActionKind.UNLOAD_ADAPTER: ("model",),
+    ActionKind.ROLLOUT_UNDO: ("model",),
     ActionKind.UNDO: (),
 }
 

@@ -26,7 +26,15 @@ from schemas.alert import AlertPhase
 
 __all__ = ["MOVES_TRAFFIC", "moved_by", "removal", "verify_bad", "verify_good", "verify_unknown"]
 
-MOVES_TRAFFIC = frozenset({ActionKind.ROLLBACK, ActionKind.FALLBACK})
+MOVES_TRAFFIC = frozenset(
+    {
+        ActionKind.ROLLBACK,
+        ActionKind.FALLBACK,
+        ActionKind.CANARY_OFF,
+        ActionKind.ROLLOUT_UNDO,
+        ActionKind.UNLOAD_ADAPTER,
+    }
+)
 """The actions after which the bad series is expected to end."""
 
 

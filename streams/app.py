@@ -10,7 +10,8 @@ import faust
 import structlog
 from faust.types import TP
 
-from schemas.settings import Settings
+from schemas.kafka_client import kafka_tls
+from schemas.settings import KafkaSettings, Settings
 from schemas.topics import Topics
 from streams.tables import Tables
 from streams.transport import Transport
@@ -105,6 +106,19 @@ class App(faust.App):  # type: ignore[misc]
         unfinished.clear()
 
 
+def _credentials(kafka: KafkaSettings) -> Any:
+    """Return what proves to the broker who this is, None where it does not ask."""
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password.get_secret_value(),
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=kafka_tls(kafka),
+        )
+    context = kafka_tls(kafka)
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
 def create_app(settings: Settings) -> App:
     """Return a Faust application on the broker of the settings.
 
@@ -116,6 +130,7 @@ def create_app(settings: Settings) -> App:
         settings.streams.app_id,
         broker=";".join(f"aiokafka://{host}" for host in kafka.bootstrap.split(",")),
         broker_client_id=kafka.client_id,
+        broker_credentials=_credentials(kafka),
         broker_session_timeout=kafka.session_timeout_s,
         broker_heartbeat_interval=kafka.heartbeat_interval_s,
         broker_commit_interval=1.0,

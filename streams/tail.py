@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.kafka_client import kafka_client
 from schemas.settings import KafkaSettings
 from schemas.topics import Topics
 
@@ -53,9 +54,7 @@ class WindowsTail:
             KafkaError: the broker does not answer.
         """
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka.bootstrap,
-            client_id=self._kafka.client_id,
-            max_partition_fetch_bytes=16 * 1024 * 1024,
+            **kafka_client(self._kafka), max_partition_fetch_bytes=16 * 1024 * 1024
         )
         await consumer.start()
         try:
