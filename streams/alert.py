@@ -20,6 +20,7 @@ from alerting.machine import on_action, on_neighbour, step
 from alerting.policy import Policy
 from alerting.rules import RuleSet
 from alerting.rules.model import Rule
+from alerting.silence import alert_labels
 from alerting.state import AlertState
 from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
 from schemas.base import SCHEMA_VERSION, Message
@@ -28,6 +29,7 @@ from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.letters import Publishes
 from streams.retry import until_done
+from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
 
@@ -46,6 +48,7 @@ class AlertAgent:
         table: fingerprint to AlertState as JSON text; further keys hold the policy's memory and
             the requests that wait for their results.
         max_lag_s: rules hold while the watermark lags more than this.
+        silences: those that mute actions bar them.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class AlertAgent:
         publisher: Publishes,
         *,
         max_lag_s: float,
+        silences: Silences | None = None,
     ) -> None:
+        self._silences = silences
         self._rules = rules
         self._initial_policy = policy
         self._table = table
@@ -147,7 +152,7 @@ class AlertAgent:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._state(blank.fingerprint) or blank
         self._heard.add(state.fingerprint)
-        policy = self._policy().hold(self._lagging)
+        policy = self._policy().hold(self._lagging).bar(self._muting(rule, state, now_us))
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
@@ -206,6 +211,14 @@ class AlertAgent:
                 del self._table[state.fingerprint]
             return
         self._table[state.fingerprint] = state.to_json().decode()
+
+    def _muting(self, rule: Rule, state: AlertState, now_us: int) -> str:
+        """Return why a silence bars actions on an alert; empty when none does."""
+        if self._silences is None:
+            return ""
+        labels = alert_labels(rule.name, (state.severity or rule.severity).value, state.labels)
+        silence = self._silences.muting(labels, now_us, actions=True)
+        return f"silenced by {silence.by}, actions too: {silence.reason}" if silence else ""
 
     def _policy(self) -> Policy:
         text = self._table.get(_POLICY)

@@ -20,6 +20,7 @@ from streams import metrics
 from streams.alert import AlertAgent
 from streams.app import App, create_app
 from streams.cost import CostAgent
+from streams.dispatch import DispatchAgent
 from streams.drift import DriftAgent
 from streams.errors import AbandonedError
 from streams.feedback import FeedbackAgent
@@ -32,6 +33,7 @@ from streams.publish import Publisher
 from streams.quality import QualityAgent
 from streams.replay import Replay
 from streams.signals import SignalsAgent, SignalSource
+from streams.silences import Silences
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
 from streams.tables import text_table
@@ -96,17 +98,31 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     ]
     signals = SignalsAgent(sources, publisher)
     merge = MergeAgent(streams, merge_store, signals, clock, app.hold)
+    outbox = text_table(app, "notification-outbox")
+    silences = Silences(outbox)
     alert = AlertAgent(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),
         text_table(app, "alert-states"),
         publisher,
         max_lag_s=settings.alerting.max_watermark_lag_s,
+        silences=silences,
     )
-    outbox = text_table(app, "notification-outbox")
     notifiers = [
-        NotifyAgent(notifier, outbox, clock) for notifier in build_notifiers(settings.notify)
+        NotifyAgent(notifier, outbox, clock, lease_s=2 * settings.notify.timeout_s)
+        for notifier in build_notifiers(settings.notify)
     ]
+    for notify in notifiers:
+        notify.alarm([other for other in notifiers if other is not notify])
+    dispatch = DispatchAgent(
+        settings.grouping.scaled(scale),
+        outbox,
+        silences,
+        notifiers,
+        publisher,
+        clock,
+        inhibitions=getattr(rules, "inhibitions", ()),
+    )
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
     _agent(app, Topics.WINDOWS, "merge", merge.run)
@@ -114,8 +130,11 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _agent(app, Topics.FEEDBACK, "feedback", feedback.run)
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
+    _agent(app, Topics.NOTIFICATIONS, "dispatch", dispatch.run)
+    _agent(app, Topics.COMMANDS, "command", dispatch.run_commands)
+    app.task(dispatch.work)
+    app.task(dispatch.explain)
     for notify in notifiers:
-        _agent(app, Topics.NOTIFICATIONS, f"notify-{notify.name}", notify.run)
         app.task(notify.work)
     for sink in SINKS:
         body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold).run
@@ -128,7 +147,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(quality.work)
 
-    ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)
+    ownership = Ownership(app, windows, ingest, (merge, feedback), (*notifiers, dispatch))
     ownership.connect()
 
     async def stopped(_: App, **__: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prometheus_client import REGISTRY
 
 from alerting.errors import NotifyRefused, NotifyRetryable
@@ -11,10 +9,8 @@ from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt
 from schemas.alert import AlertPhase, Severity
 from schemas.base import SCHEMA_VERSION
-from schemas.topics import Topics
 from streams.notify import Delivery, NotifyAgent
 from tests.support.events import NOW_US
-from tests.unit.streams.fakes import FakeEvent, FakeStream
 
 
 def intent(
@@ -182,18 +178,3 @@ async def test_what_a_stopped_worker_left_is_delivered_by_the_next() -> None:
     second = Setup(Receiver("n-moves"), table)
     await second.deliver()
     assert [revision for revision, *_ in second.receiver.shown] == [1]
-
-
-async def test_an_unreadable_intent_is_counted_and_the_next_one_taken_in() -> None:
-    def refused() -> Any:
-        labels = {"topic": Topics.NOTIFICATIONS.name}
-        return REGISTRY.get_sample_value("tocsin_messages_refused_total", labels) or 0.0
-
-    before = refused()
-    setup = Setup(Receiver("n-garbage"))
-    events = [FakeEvent(b"{"), FakeEvent(None, 1), FakeEvent(intent(1).to_json(), 2)]
-    await setup.agent.run(FakeStream(events))
-    await setup.deliver()
-    assert [revision for revision, *_ in setup.receiver.shown] == [1]
-    assert refused() - before == 2
-    assert [event.acked for event in events] == [1, 1, 1]

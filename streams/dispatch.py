@@ -1,0 +1,346 @@
+"""From incidents to messages: groups, silences, inhibition, acknowledgements; for all receivers.
+
+Incidents come on ``llm.notifications``, what people ask on ``llm.commands``. The decisions are pure
+(``alerting.grouping``, ``alerting.silence``, ``alerting.inhibit``); here are their state and their
+order. State and outboxes are rows of one table: its changelog keeps the order of writes, so a group
+is never known as told of by a worker that does not have its message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from alerting.dedup import NotifyReason
+from alerting.group_page import compose_group
+from alerting.grouping import STORM, Group, Member, flush, group_key, new_group, schedule
+from alerting.inhibit import Inhibition
+from alerting.intent import Acknowledgement, NotificationIntent, NotifyEvent, Share
+from schemas.clock import Clock
+from schemas.command import (
+    AckCommand,
+    Command,
+    DecideCommand,
+    ExpireCommand,
+    SilenceCommand,
+    command_message,
+)
+from schemas.settings import GroupingSettings
+from schemas.topics import Topic, Topics
+from streams import metrics
+from streams.letters import Publishes
+from streams.notices import Notices
+from streams.retry import until_done
+from streams.silences import Silences
+
+__all__ = ["DispatchAgent", "Explains", "Receives"]
+
+log = structlog.get_logger(__name__)
+
+_SETTLE_S: Final = 0.05
+"""How long intents gather before groups are looked at: what explains others is then known, too."""
+
+_LONGEST_US: Final = 60_000_000
+_TIDY_US: Final = 600_000_000
+_REMEMBERED_US: Final = 86_400_000_000
+
+
+class Receives(Protocol):
+    """The outbox of one receiver."""
+
+    def take_in(self, intent: NotificationIntent) -> None:
+        """Note a message, durably once the table's changelog is."""
+
+    def newest(self, incident_id: str) -> int:
+        """Return the newest revision taken in of an incident or group; 0 without."""
+
+
+class Explains(Protocol):
+    """What says which label values carry a change."""
+
+    async def shares(self, intent: NotificationIntent) -> tuple[Share, ...]:
+        """Return the shares, the largest first; none when it cannot be told."""
+
+
+class DispatchAgent:
+    """Tells every receiver about groups of incidents, as silences and acknowledgements allow.
+
+    Args:
+        outboxes: get messages, each a group's newest state.
+        mirrors: get every incident as it is: a receiver that groups and silences by itself.
+        inhibitions: which alerts explain which.
+    """
+
+    def __init__(
+        self,
+        settings: GroupingSettings,
+        table: MutableMapping[str, str],
+        silences: Silences,
+        outboxes: Sequence[Receives],
+        publisher: Publishes,
+        clock: Clock,
+        *,
+        mirrors: Sequence[Receives] = (),
+        inhibitions: Sequence[Inhibition] = (),
+        explains: Explains | None = None,
+    ) -> None:
+        self._settings = settings
+        self._silences = silences
+        self._outboxes = outboxes
+        self._mirrors = mirrors
+        self._publisher = publisher
+        self._clock = clock
+        self._explains = explains
+        self._notices = Notices(table, inhibitions)
+        self._owner = False
+        self._news = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._unexplained: list[str] = []
+        self._tidied_us = 0
+        self._looked_us = 0
+
+    async def assigned(self, owner: bool) -> None:
+        """Tell from now on, or no more: the table belongs to one worker at a time."""
+        async with self._flushing:
+            self._owner = owner
+            self._notices.forget()
+            self._silences.forget()
+            self._news.set()
+
+    async def run(self, stream: Any) -> None:
+        """Take in ``llm.notifications`` for ever; the Faust agent's body."""
+        async for event in stream.noack().events():
+            try:
+                self.take_in(NotificationIntent.model_validate_json(event.value or b""))
+            except ValidationError as error:
+                _refused(Topics.NOTIFICATIONS, event, error)
+            except Exception as error:
+                log.exception("dispatch_fails", topic=Topics.NOTIFICATIONS.name)
+                _refused(Topics.NOTIFICATIONS, event, error)
+            metrics.RECORDS.labels(topic=Topics.NOTIFICATIONS.name).inc()
+            event.ack()
+
+    async def run_commands(self, stream: Any) -> None:
+        """Carry out ``llm.commands`` for ever, each once."""
+        async for event in stream.noack().events():
+            try:
+                await self.on_command(command_message.validate_json(event.value or b""))
+            except ValueError as error:  # pydantic's is one
+                _refused(Topics.COMMANDS, event, error)
+            except Exception as error:
+                log.exception("dispatch_fails", topic=Topics.COMMANDS.name)
+                _refused(Topics.COMMANDS, event, error)
+            metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
+            event.ack()
+
+    def take_in(self, intent: NotificationIntent) -> None:
+        """Note an incident's newest state; it is told when its group is looked at."""
+        notices, now_us = self._notices, self._clock()
+        known = notices.member(intent.incident_id)
+        if notices.ended(intent.incident_id) or (
+            known is not None and known.intent.revision >= intent.revision
+        ):
+            metrics.NOTIFICATIONS.labels(notifier="all", outcome="repeated").inc()
+            return
+        for mirror in self._mirrors:
+            mirror.take_in(intent)
+        if known is None:
+            key = group_key(intent, self._settings.by)
+            group = notices.group(key)
+            if group is None:
+                group = new_group(key, intent, self._settings, now_us)
+            member = Member(group=key, intent=intent)
+        else:
+            member = known.model_copy(update={"intent": intent})
+            group = notices.group(known.group) or new_group(
+                known.group, intent, self._settings, now_us
+            )
+        # The group first: should a crash keep the incident out of the table, it comes again.
+        notices.put_group(schedule(group, intent, self._settings, now_us))
+        notices.put(member)
+        self._news.set()
+
+    async def on_command(self, command: Command) -> None:
+        """Carry a command out; what was carried out already changes nothing.
+
+        Raises:
+            ValueError: a silence's matchers cannot be used.
+        """
+        notices = self._notices
+        if notices.commanded(command.command_id):
+            log.info("command_repeated", command=command.type, id=command.command_id)
+            return
+        match command:
+            case SilenceCommand():
+                self._silences.add(command)
+            case ExpireCommand():
+                if not self._silences.expire(command.subject, command.at_us):
+                    log.warning("no_such_silence", silence=command.subject, by=command.by)
+                self._look_at(lambda group: group.alone)
+            case AckCommand():
+                await self._acknowledge(command)
+            case DecideCommand():
+                if not notices.decide(command):
+                    log.warning("decided_already", action=command.subject, by=command.by)
+        notices.remember(command.command_id, command.at_us)
+        self._news.set()
+
+    async def _acknowledge(self, command: AckCommand) -> None:
+        member = self._notices.member(command.subject)
+        if member is not None:
+            if member.acknowledged is not None or not member.open:
+                log.info("acknowledged_already", incident=command.subject, by=command.by)
+                return
+            ack = Acknowledgement(by=command.by, at_us=command.at_us, reason=command.reason)
+            self._notices.put(member.model_copy(update={"acknowledged": ack}))
+            self._look_at(lambda group: group.key == member.group)
+            return
+        group = self._notices.group_named(command.subject)
+        if group is None:
+            log.warning("no_such_incident", subject=command.subject, by=command.by)
+            return
+        # Each incident's own acknowledgement is a command, too, and so a row for who asks later.
+        items = [
+            (
+                one.intent.incident_id,
+                command.model_copy(
+                    update={
+                        "subject": one.intent.incident_id,
+                        "command_id": f"{command.command_id}/{one.name}",
+                    }
+                ),
+            )
+            for one in self._notices.members(group.key)
+            if one.open and one.acknowledged is None
+        ]
+        await until_done("acks", lambda: self._publisher.send_many(Topics.COMMANDS, items))
+
+    def _look_at(self, which: Callable[[Group], bool]) -> None:
+        now_us = self._clock()
+        for group in self._notices.groups():
+            if which(group) and group.next_us > now_us:
+                self._notices.put_group(group.model_copy(update={"next_us": now_us}))
+
+    async def work(self) -> None:
+        """Look at groups for ever when they are due; a task beside the streams."""
+        while True:
+            self._news.clear()
+            try:
+                wait_s = await self.flush_due()
+            except Exception:
+                log.exception("dispatch_fails")
+                wait_s = 1.0
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
+                    await asyncio.sleep(_SETTLE_S)
+            except TimeoutError:
+                continue
+
+    async def flush_due(self) -> float:
+        """Tell of every group that is due; return the seconds until the next one is."""
+        async with self._flushing:
+            if not self._owner:
+                return _LONGEST_US / 1e6
+            now_us = self._clock()
+            if self._silences.ended_since(self._looked_us, now_us):
+                self._look_at(lambda group: group.alone)
+            self._looked_us = now_us
+            for group in self._notices.due(now_us):
+                self._flush(group, now_us)
+                await asyncio.sleep(0)
+            if now_us - self._tidied_us > _TIDY_US:
+                self._notices.tidy(now_us - _REMEMBERED_US)
+                self._tidied_us = now_us
+            coming = [self._notices.next_us(), self._silences.next_end(now_us)]
+            wait_us = min(at_us - now_us for at_us in (*coming, now_us + _LONGEST_US) if at_us)
+        return max(0, wait_us) / 1e6
+
+    def _flush(self, group: Group, now_us: int) -> None:
+        notices = self._notices
+        found = flush(
+            group, notices.members(group.key), self._muted(now_us), self._settings, now_us
+        )
+        if found.reason is NotifyReason.FIRST and group.key != STORM:
+            gate = notices.gate
+            if not gate.open(self._settings, now_us):
+                self._join_storm(group, now_us)
+                return
+            notices.gate = gate.passed(self._settings, now_us)
+        if found.reason is not NotifyReason.DO_NOT:
+            intent = compose_group(found, now_us)
+            newest = max((box.newest(intent.incident_id) for box in self._outboxes), default=0)
+            if newest >= intent.revision:  # told before a crash, and the group does not know
+                intent = intent.model_copy(update={"revision": newest + 1})
+            for outbox in self._outboxes:
+                outbox.take_in(intent)
+            metrics.GROUPS_TOLD.labels(reason=found.reason.value).inc()
+            if found.reason is NotifyReason.FIRST and group.alone:
+                self._unexplained.append(found.tell[0].intent.incident_id)
+            for member in found.kept:
+                notices.put(member)
+            found_group = found.group.model_copy(update={"revision": intent.revision})
+        else:
+            found_group = found.group
+        for member in found.gone:
+            notices.end(member, now_us)
+        if found.kept:
+            notices.put_group(found_group)
+        else:
+            notices.drop_group(group.key)
+
+    def _join_storm(self, group: Group, now_us: int) -> None:
+        notices = self._notices
+        members = list(notices.members(group.key))
+        storm = notices.group(STORM) or new_group(STORM, members[0].intent, self._settings, now_us)
+        notices.put_group(storm)
+        for member in members:
+            notices.put(member.model_copy(update={"group": STORM}))
+        notices.drop_group(group.key)
+
+    def _muted(self, now_us: int) -> Callable[[Member], bool]:
+        def muted(member: Member) -> bool:
+            labels = member.labels
+            return (
+                self._silences.muting(labels, now_us) is not None
+                or self._notices.inhibitor.muted_by(labels) is not None
+            )
+
+        return muted
+
+    async def explain(self) -> None:
+        """Find out, for ever, which labels carry the change behind what was told of alone."""
+        while self._explains is not None:
+            await asyncio.sleep(0.5)
+            while self._unexplained:
+                await self.explain_next()
+
+    async def explain_next(self) -> None:
+        """Find it out for the oldest of them; without an answer its page stays as it is."""
+        member = self._notices.member(self._unexplained.pop(0))
+        if member is None or self._explains is None:
+            return
+        try:
+            shares = await self._explains.shares(member.intent)
+        except Exception as error:  # noqa: BLE001 - it is an extra: a page must not depend on it
+            log.warning("shares_unknown", error=f"{type(error).__name__}: {error}"[:300])
+            return
+        member = self._notices.member(member.intent.incident_id)  # it may have changed meanwhile
+        if shares and member is not None and member.intent.event is not NotifyEvent.RESOLVE:
+            self._notices.put(member.model_copy(update={"shares": shares}))
+            self._look_at(lambda group: group.key == member.group)
+            self._news.set()
+
+
+def _refused(topic: Topic, event: Any, error: Exception) -> None:
+    metrics.REFUSED.labels(topic=topic.name).inc()
+    log.error(
+        "message_refused",
+        topic=topic.name,
+        offset=event.message.offset,
+        error=str(error)[:500],
+    )
