@@ -213,8 +213,8 @@ class ApiSettings(_Section):
     slack_signing_secret: SecretStr = Field(
         default=SecretStr(""), description="verifies clicks on Slack's buttons; without it, none"
     )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=("127.0.0.1", "localhost", "::1"), description="values of Host that are answered"
+    slack_approvers: tuple[str, ...] = Field(
+        default=(), description="Slack user ids that may approve and reject; everybody if none"
     )
 
 
