@@ -36,8 +36,9 @@ from streams.letters import Publishes
 from streams.notices import Notices
 from streams.retry import until_done
 from streams.silences import Silences
+from streams.trouble import Receives
 
-__all__ = ["DispatchAgent", "Explains", "Receives"]
+__all__ = ["DispatchAgent", "Explains"]
 
 log = structlog.get_logger(__name__)
 
@@ -47,16 +48,6 @@ _SETTLE_S: Final = 0.05
 _LONGEST_US: Final = 60_000_000
 _TIDY_US: Final = 600_000_000
 _REMEMBERED_US: Final = 86_400_000_000
-
-
-class Receives(Protocol):
-    """The outbox of one receiver."""
-
-    def take_in(self, intent: NotificationIntent) -> None:
-        """Note a message, durably once the table's changelog is."""
-
-    def newest(self, incident_id: str) -> int:
-        """Return the newest revision taken in of an incident or group; 0 without."""
 
 
 class Explains(Protocol):

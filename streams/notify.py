@@ -16,14 +16,14 @@ from typing import Any, Final
 import structlog
 
 from alerting.delivery import next_attempt_us
-from alerting.delivery_failure import DELIVERY_RULE, Trouble, trouble_intent
+from alerting.delivery_failure import DELIVERY_RULE
 from alerting.errors import NotifyRetryable
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Notifier
 from schemas.base import Message, Micros, Name
 from schemas.clock import Clock
 from streams import metrics
-from streams.dispatch import Receives
+from streams.trouble import Receives, TroubleWatch
 
 __all__ = ["Delivery", "Lease", "NotifyAgent"]
 
@@ -33,8 +33,6 @@ _REMEMBERED_US: Final = 86_400_000_000
 """How long after its end an incident is remembered, against intents that come again."""
 
 _TIDY_US: Final = 600_000_000
-_TROUBLE_US: Final = 60_000_000
-"""How long a receiver may fail before the others are told."""
 
 
 class Lease(Message):
@@ -85,14 +83,13 @@ class NotifyAgent:
         self._clock = clock
         self._lease_s = lease_s
         self._prefix = f"{notifier.name}:"
-        self._trouble_key = f"trouble:{notifier.name}"
+        self._trouble = TroubleWatch(notifier.name, table, clock)
         self._worker = uuid.uuid4().hex[:12]
         self._owner = False
         self._waiting: dict[str, int] | None = None
         self._failures = 0
         self._closed_us = 0
         self._tidied_us = 0
-        self._others: Sequence[Receives] = ()
         self._news = asyncio.Event()
         self._sending = asyncio.Lock()
 
@@ -103,7 +100,7 @@ class NotifyAgent:
 
     def alarm(self, others: Sequence[Receives]) -> None:
         """Say which receivers are told when this one fails."""
-        self._others = others
+        self._trouble.alarm(others)
 
     async def assigned(self, owner: bool) -> None:
         """Deliver from now on, or no more: the outbox belongs to one worker at a time."""
@@ -201,7 +198,8 @@ class NotifyAgent:
             self._count("given_up")
             log.error("notification_given_up", notifier=self._notifier.name, error=said)
             self._done(key, intent, latest.receipt)
-            self._in_trouble(said, intent, lost=True)
+            if intent.rule != DELIVERY_RULE:  # or two that refuse would tell each other for ever
+                self._trouble.failed(said, len(self._waiting_keys()), lost=True)
             return
         self._failures += 1
         # One that fails is enough to know: the others wait for it instead of failing after it.
@@ -212,7 +210,7 @@ class NotifyAgent:
             key,
             latest.model_copy(update={"attempts": attempts, "due_us": at_us, "lease": None}),
         )
-        self._in_trouble(said, intent)
+        self._trouble.failed(said, len(self._waiting_keys()))
 
     def _done(self, key: str, intent: NotificationIntent, receipt: dict[str, Any] | None) -> None:
         latest = self._delivery(key).pending
@@ -229,48 +227,15 @@ class NotifyAgent:
         if newer is None:
             self._waiting_keys().pop(key, None)
 
-    def _in_trouble(self, error: str, intent: NotificationIntent, *, lost: bool = False) -> None:
-        """Note that a delivery failed, and tell the others when it is time."""
-        metrics.RECEIVER_FAILING.labels(notifier=self.name).set(1)
-        if intent.rule == DELIVERY_RULE and lost:
-            return  # both fail: nobody is left to tell, and telling each other would never end
-        now_us = self._clock()
-        trouble = self._trouble() or Trouble(since_us=now_us)
-        trouble = trouble.model_copy(update={"error": error, "lost": trouble.lost + lost})
-        if lost or (not trouble.revision and now_us - trouble.since_us >= _TROUBLE_US):
-            trouble = trouble.model_copy(update={"revision": trouble.revision + 1})
-            self._tell_others(trouble)
-        self._table[self._trouble_key] = trouble.to_json().decode()
-
     def _well(self) -> None:
-        """Note that the receiver takes notifications, and tell the others if they had heard."""
-        if not self._failures and self._trouble_key not in self._table:
-            return
-        metrics.RECEIVER_FAILING.labels(notifier=self.name).set(0)
-        self._failures, self._closed_us = 0, 0
-        for key in self._waiting_keys():  # what waits for it need not wait any longer
-            delivery = self._delivery(key)
-            if delivery.due_us:
-                self._write(key, delivery.model_copy(update={"due_us": 0}))
-        trouble = self._trouble()
-        if trouble is None:
-            return
-        if trouble.revision:
-            after = trouble.model_copy(update={"revision": trouble.revision + 1})
-            self._tell_others(after, over=True)
-        del self._table[self._trouble_key]
-
-    def _tell_others(self, trouble: Trouble, *, over: bool = False) -> None:
-        if not self._others and not over:
-            log.error("receiver_fails_alone", notifier=self.name, error=trouble.error)
-        waiting = len(self._waiting_keys())
-        intent = trouble_intent(self.name, trouble, waiting, self._clock(), over=over)
-        for other in self._others:
-            other.take_in(intent)
-
-    def _trouble(self) -> Trouble | None:
-        text = self._table.get(self._trouble_key)
-        return Trouble.model_validate_json(text) if text else None
+        """Note that the receiver takes messages: what waits for it need not wait any longer."""
+        if self._failures:
+            self._failures, self._closed_us = 0, 0
+            for key in self._waiting_keys():
+                delivery = self._delivery(key)
+                if delivery.due_us:
+                    self._write(key, delivery.model_copy(update={"due_us": 0}))
+        self._trouble.well(len(self._waiting_keys()))
 
     def _waiting_keys(self) -> dict[str, int]:
         """Return the rows that have something pending, with the time of its state."""

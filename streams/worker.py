@@ -26,6 +26,7 @@ from streams.errors import AbandonedError
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
+from streams.mirror import MirrorAgent, Mirrors
 from streams.notify import NotifyAgent
 from streams.ownership import Ownership
 from streams.performance import PerformanceAgent
@@ -108,12 +109,18 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         max_lag_s=settings.alerting.max_watermark_lag_s,
         silences=silences,
     )
+    receivers = build_notifiers(settings.notify)
+    mirrors = [MirrorAgent(one, outbox, clock) for one in receivers if isinstance(one, Mirrors)]
     notifiers = [
-        NotifyAgent(notifier, outbox, clock, lease_s=2 * settings.notify.timeout_s)
-        for notifier in build_notifiers(settings.notify)
+        NotifyAgent(one, outbox, clock, lease_s=2 * settings.notify.timeout_s)
+        for one in receivers
+        if not isinstance(one, Mirrors)
     ]
+    outboxes: list[NotifyAgent | MirrorAgent] = [*notifiers, *mirrors]
     for notify in notifiers:
-        notify.alarm([other for other in notifiers if other is not notify])
+        notify.alarm([other for other in outboxes if other is not notify])
+    for mirror in mirrors:
+        mirror.alarm(notifiers)
     dispatch = DispatchAgent(
         settings.grouping.scaled(scale),
         outbox,
@@ -121,6 +128,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         notifiers,
         publisher,
         clock,
+        mirrors=mirrors,
         inhibitions=getattr(rules, "inhibitions", ()),
     )
 
@@ -134,8 +142,8 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _agent(app, Topics.COMMANDS, "command", dispatch.run_commands)
     app.task(dispatch.work)
     app.task(dispatch.explain)
-    for notify in notifiers:
-        app.task(notify.work)
+    for outbox_agent in outboxes:
+        app.task(outbox_agent.work)
     for sink in SINKS:
         body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold).run
         _agent(app, sink.topic, f"sink-{sink.table}", body)
@@ -147,7 +155,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(quality.work)
 
-    ownership = Ownership(app, windows, ingest, (merge, feedback), (*notifiers, dispatch))
+    ownership = Ownership(app, windows, ingest, (merge, feedback), (*outboxes, dispatch))
     ownership.connect()
 
     async def stopped(_: App, **__: Any) -> None:
