@@ -64,13 +64,14 @@ class Share(Message):
     """What one value of a label has to do with a change.
 
     ``share`` is its part of the whole change: 1 explains all of it, a negative one moved the other
-    way. ``before`` and ``now`` are its own values in the signal's unit; None where it had no
-    requests.
+    way; ``traffic`` is its part of the requests. ``before`` and ``now`` are its own values in the
+    signal's unit; None where it had no requests, or where the unit has no meaning for a part.
     """
 
     label: Name
     value: str
     share: float
+    traffic: float
     before: float | None = None
     now: float | None = None
     requests: int

@@ -23,6 +23,7 @@ from streams.cost import CostAgent
 from streams.dispatch import DispatchAgent
 from streams.drift import DriftAgent
 from streams.errors import AbandonedError
+from streams.explain import Explainer
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
@@ -65,8 +66,8 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     app = create_app(settings)
     publisher = Publisher(app)
     # Stores of their own, so that a long query never holds up the inserts.
-    ingest_store, merge_store, sink_store = (
-        Store(settings.clickhouse, lambda: app.leaving) for _ in range(3)
+    ingest_store, merge_store, sink_store, explain_store = (
+        Store(settings.clickhouse, lambda: app.leaving) for _ in range(4)
     )
 
     windows = WindowsAgent(streams, publisher, clock)
@@ -130,6 +131,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         clock,
         mirrors=mirrors,
         inhibitions=getattr(rules, "inhibitions", ()),
+        explains=Explainer(explain_store),
     )
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
@@ -161,7 +163,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     async def stopped(_: App, **__: Any) -> None:
         await ownership.leave()
         await quality.close()
-        for store in (ingest_store, merge_store, sink_store):
+        for store in (ingest_store, merge_store, sink_store, explain_store):
             store.close()
 
     app.on_before_shutdown.connect(stopped, weak=False)

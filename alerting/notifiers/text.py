@@ -68,12 +68,15 @@ def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
 
 def shares_text(intent: NotificationIntent) -> str:
     """Return which label values carry the change, a line each; empty when it is not known."""
-    return "\n".join(
-        f"{share.label}={share.value or '-'}: {share.share:.0%} of the change "
-        f"({format_value(share.before, intent.unit)} -> {format_value(share.now, intent.unit)}, "
-        f"{share.requests:,} requests)"
-        for share in intent.shares
-    )
+    lines = []
+    for share in intent.shares:
+        line = f"{share.label}={share.value or '-'}: {share.share:.0%} of the change"
+        line += f" with {share.traffic:.0%} of the requests"
+        if share.before is not None or share.now is not None:
+            before, now = (format_value(v, intent.unit) for v in (share.before, share.now))
+            line += f" ({before} -> {now})"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def masked(text: str, secrets: Iterable[SecretStr]) -> str:

@@ -596,7 +596,13 @@ async def test_every_receiver_shows_who_carries_the_change_and_how_many_there_ar
     any_notifier: Notifier, world: World
 ) -> None:
     share = Share(
-        label="model_version", value="v2", share=0.97, before=0.001, now=0.31, requests=412
+        label="model_version",
+        value="v2",
+        share=0.97,
+        traffic=0.3,
+        before=0.001,
+        now=0.31,
+        requests=412,
     )
     counts = GroupCounts(firing=9_992, resolved=3, muted=5, examples=("ERROR worst of all",))
     out = io.StringIO()
@@ -608,9 +614,10 @@ async def test_every_receiver_shows_who_carries_the_change_and_how_many_there_ar
         assert world.calls[0][1]["shares"][0]["share"] == 0.97
         assert world.calls[0][1]["group"]["firing"] == 9_992
         return
-    assert "model_version=v2: 97% of the change (0.10% -> 31.00%, 412 requests)" in said.replace(
-        "\\u003e", ">"
-    ).replace("&gt;", ">")
+    assert (
+        "model_version=v2: 97% of the change with 30% of the requests (0.10% -> 31.00%)"
+        in said.replace("\\u003e", ">").replace("&gt;", ">")
+    )
     if any_notifier.name != "alertmanager":  # it counts by itself
         assert "9,992 firing" in said
         assert "ERROR worst of all" in said

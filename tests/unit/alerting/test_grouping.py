@@ -277,7 +277,7 @@ def test_shares_that_are_found_later_are_told_quietly() -> None:
     driver = Driver(alone=True)
     driver.take(intent_of("a"))
     driver.flush(0)
-    share = Share(label="model_version", value="v2", share=0.97, requests=10)
+    share = Share(label="model_version", value="v2", share=0.97, traffic=0.3, requests=10)
     driver.take(intent_of("a"), shares=(share,))
     found = driver.flush(1)
     page = compose_group(found, driver.now_us)

@@ -375,7 +375,7 @@ async def test_labels_that_carry_the_change_are_added_when_they_are_known() -> N
         async def shares(self, intent: NotificationIntent) -> tuple[Share, ...]:
             if self.away:
                 raise ConnectionError("no store")
-            return (Share(label="model_version", value="v2", share=1.0, requests=9),)
+            return (Share(label="model_version", value="v2", share=1.0, traffic=0.3, requests=9),)
 
     store = Store()
     setup = Setup(explains=store)
