@@ -119,7 +119,7 @@ class Rig:
             flags = promoted_flags(Path(folder) / "flags.json", at_us=START_US - 3_600_000_000)
             # Of stdout no answer can be lost: what was written is there.
             here = "after_2xx" if (point, notifier) == ("answer_lost", "stdout") else point
-            nth = rng.randint(1, 4)
+            nth = rng.randint(1, 2 if here == "answer_lost" else 4)
             self.kill_after = nth if here == "answer_lost" else 0
             run = Run(
                 folder, self.url, notifier, here, nth, rng.getrandbits(32), START_US, careless
