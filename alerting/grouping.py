@@ -80,6 +80,7 @@ class Member(Message):
 class Group(Message):
     """Incidents that are told as one message, from the first one's beginning to the last one's end.
 
+    One of many lives an interval longer: what begins again until then belongs to it.
     ``alone``: the group is that of one incident and is told at once. ``next_us``: when to look at
     it next. ``revision`` counts the messages.
     """
@@ -247,7 +248,7 @@ def _told(member: Member) -> Member:
 
 
 def _event(group: Group, firing: list[Member], quiet: list[Member]) -> NotifyEvent:
-    if group.entry is None:
+    if group.entry is None or (firing and not group.entry.firing):  # or anew, after its end
         return NotifyEvent.TRIGGER
     if not firing:
         # What was told of and is muted now goes on: a receiver must not take it for ended.

@@ -253,9 +253,8 @@ class DispatchAgent:
 
     def _flush(self, group: Group, now_us: int) -> None:
         notices = self._notices
-        found = flush(
-            group, notices.members(group.key), self._muted(now_us), self._settings, now_us
-        )
+        members = notices.members(group.key)
+        found = flush(group, members, self._muted(now_us), self._settings, now_us)
         if found.reason is NotifyReason.FIRST and group.key != STORM:
             gate = notices.gate
             if not gate.open(self._settings, now_us):
@@ -279,7 +278,8 @@ class DispatchAgent:
             found_group = found.group
         for member in found.gone:
             notices.end(member, now_us)
-        if found.kept:
+        # A group of many lives on for an interval: what begins again until then belongs to it.
+        if found.kept or (members and not group.alone):
             notices.put_group(found_group)
         else:
             notices.drop_group(group.key)

@@ -7,7 +7,7 @@ at the others.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Final
 
 from alerting.grouping import Group, Member, StormGate
@@ -65,7 +65,7 @@ class Notices:
         self._load()
         return self._members.get(incident_id)
 
-    def members(self, group: str) -> Iterable[Member]:
+    def members(self, group: str) -> Sequence[Member]:
         """Return the incidents of a group, in the order of their coming."""
         self._load()
         return [self._members[one] for one in self._in_group.get(group, {})]

@@ -231,6 +231,7 @@ async def test_ten_thousand_series_give_a_few_messages_with_counts_and_nothing_i
     assert [intent.event for intent in ends] == [RESOLVE] * 9
     assert ends[-1].group is not None
     assert ends[-1].group.resolved == 9_992
+    await setup.flush(620)
     assert not [key for key in setup.table if key.startswith(("member:", "group:"))]
 
 
@@ -400,3 +401,27 @@ async def test_groups_by_severity_follow_an_incident_that_grows_worse() -> None:
     await setup.told(intent_of("a", 2, severity=Severity.CRITICAL), at_s=1)
     await setup.told(intent_of("b"), at_s=2)
     assert [name for name, *_ in setup.box.events] == ["a", "a"]
+
+
+async def test_a_group_that_begins_again_within_its_interval_is_the_same_message() -> None:
+    setup = Setup(GroupingSettings(by=("model",), wait_s=1, interval_s=10))
+    await setup.told(intent_of("a"))
+    await setup.flush(1)
+    await setup.told(intent_of("a", 2, RESOLVE), at_s=2)
+    await setup.flush(11)
+    await setup.told(intent_of("b"), at_s=12)
+    await setup.flush(21)
+    await setup.told(intent_of("b", 2, RESOLVE), at_s=22)
+    await setup.flush(31)
+    await setup.flush(41)
+    assert [event for _, event, _ in setup.box.events] == [
+        NotifyEvent.TRIGGER,
+        RESOLVE,
+        NotifyEvent.TRIGGER,
+        RESOLVE,
+    ]
+    assert len({intent.dedup_key for intent in setup.box.taken}) == 1
+    assert not [key for key in setup.table if key.startswith("group:")]
+    await setup.told(intent_of("c"), at_s=42)
+    await setup.flush(43)
+    assert len({intent.dedup_key for intent in setup.box.taken}) == 2
