@@ -42,8 +42,7 @@ def _of_one(flush: Flush, member: Member, now_us: int) -> NotificationIntent:
     news = intent.news if intent.revision > member.told else ()
     ack = member.acknowledged
     if ack is not None and not member.ack_told:
-        why = f": {ack.reason}" if ack.reason else ""
-        news = (*news, f"acknowledged by {ack.by}{why}")
+        news = tuple(dict.fromkeys((*news, ack.line)))  # the alert may have said so, too
     if flush.reason is NotifyReason.REPEAT:
         news = (*news, f"still firing after {_lasted(intent, now_us)}, nobody has acknowledged it")
     if member.shares and not member.shares_told and member.told:

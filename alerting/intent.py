@@ -52,6 +52,11 @@ class Acknowledgement(Message):
     at_us: Micros
     reason: str = ""
 
+    @property
+    def line(self) -> str:
+        """Return what an incident's story says of it."""
+        return f"acknowledged by {self.by}{f': {self.reason}' if self.reason else ''}"
+
 
 class Approval(Message):
     """An action that waits for somebody's yes."""

@@ -9,7 +9,7 @@ is never known as told of by a worker that does not have its message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -38,7 +38,10 @@ from streams.retry import until_done
 from streams.silences import Silences
 from streams.trouble import Receives
 
-__all__ = ["DispatchAgent", "Explains"]
+__all__ = ["Acknowledges", "DispatchAgent", "Explains"]
+
+Acknowledges = Callable[[str, str, int, str], Awaitable[object]]
+"""Takes incident id, author, time in microseconds and reason."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,8 @@ class DispatchAgent:
         outboxes: get messages, each a group's newest state.
         mirrors: get every incident as it is: a receiver that groups and silences by itself.
         inhibitions: which alerts explain which.
+        explains: finds out which labels carry a change.
+        acknowledges: lets the alert itself know who looks after an incident, and since when.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class DispatchAgent:
         mirrors: Sequence[Receives] = (),
         inhibitions: Sequence[Inhibition] = (),
         explains: Explains | None = None,
+        acknowledges: Acknowledges | None = None,
     ) -> None:
         self._settings = settings
         self._silences = silences
@@ -86,6 +92,7 @@ class DispatchAgent:
         self._publisher = publisher
         self._clock = clock
         self._explains = explains
+        self._acknowledges = acknowledges
         self._notices = Notices(table, inhibitions)
         self._owner = False
         self._news = asyncio.Event()
@@ -101,6 +108,10 @@ class DispatchAgent:
             self._notices.forget()
             self._silences.forget()
             self._news.set()
+
+    def adopt(self, inhibitions: Sequence[Inhibition]) -> None:
+        """Put other inhibitions in force."""
+        self._notices.inhibit(inhibitions)
 
     async def run(self, stream: Any) -> None:
         """Take in ``llm.notifications`` for ever; the Faust agent's body."""
@@ -146,7 +157,7 @@ class DispatchAgent:
                 group = new_group(key, intent, self._settings, now_us)
             member = Member(group=key, intent=intent)
         else:
-            member = known.model_copy(update={"intent": intent})
+            member = known.model_copy(update={"intent": intent, "told": _heard(known, intent)})
             group = notices.group(known.group) or new_group(
                 known.group, intent, self._settings, now_us
             )
@@ -189,6 +200,9 @@ class DispatchAgent:
             ack = Acknowledgement(by=command.by, at_us=command.at_us, reason=command.reason)
             self._notices.put(member.model_copy(update={"acknowledged": ack}))
             self._look_at(lambda group: group.key == member.group)
+            if self._acknowledges is not None:
+                subject, by, reason = command.subject, command.by, command.reason
+                await self._acknowledges(subject, by, command.at_us, reason)
             return
         group = self._notices.group_named(command.subject)
         if group is None:
@@ -325,6 +339,14 @@ class DispatchAgent:
             self._notices.put(member.model_copy(update={"shares": shares}))
             self._look_at(lambda group: group.key == member.group)
             self._news.set()
+
+
+def _heard(known: Member, intent: NotificationIntent) -> int:
+    """Return the newest revision told of; one that only says who acknowledged was, if that was."""
+    ack = known.acknowledged
+    if ack is not None and known.ack_told and intent.news == (ack.line,):
+        return intent.revision
+    return known.told
 
 
 def _refused(topic: Topic, event: Any, error: Exception) -> None:

@@ -13,7 +13,7 @@ from detectors.contribution import (
     sum_contributions,
     telling,
 )
-from schemas.signal import SignalName
+from schemas.signal import SIGNALS, SignalName
 
 __all__ = ["Explainer", "Queries"]
 
@@ -101,9 +101,11 @@ class Explainer:
 
 def _measure(signal: str) -> str | None:
     try:
-        name = SignalName(signal)
+        asked = SignalName(signal)
     except ValueError:  # such as that of a delivery that fails
         return None
+    # What is derived from a quantity, such as its ratio to the baseline, changes as that does.
+    name = getattr(SIGNALS[asked], "of", None) or asked
     if name in _SLOWER:
         return f"ifNull({_SLOWER[name]} > usual, false)"
     return _RATIOS.get(name) or _SUMS.get(name)

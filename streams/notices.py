@@ -44,6 +44,11 @@ class Notices:
         """Read everything anew when next asked: the table may be another worker's by now."""
         self._loaded = False
 
+    def inhibit(self, inhibitions: Sequence[Inhibition]) -> None:
+        """Put other inhibitions in force."""
+        self._inhibitions = inhibitions
+        self.forget()
+
     @property
     def inhibitor(self) -> Inhibitor:
         """Return what the open incidents inhibit."""

@@ -132,6 +132,7 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         mirrors=mirrors,
         inhibitions=getattr(rules, "inhibitions", ()),
         explains=Explainer(explain_store),
+        acknowledges=getattr(alert, "acknowledge", None),
     )
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)

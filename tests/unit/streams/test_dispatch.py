@@ -17,7 +17,7 @@ from schemas.base import Message
 from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.settings import GroupingSettings
 from schemas.topics import Topics
-from streams.dispatch import DispatchAgent, Explains
+from streams.dispatch import Acknowledges, DispatchAgent, Explains
 from streams.silences import Silences
 from tests.support.events import NOW_US
 from tests.support.intents import intent_of, series
@@ -58,6 +58,7 @@ class Setup:
         box: Box | None = None,
         inhibitions: tuple[Inhibition, ...] = (),
         explains: Explains | None = None,
+        acknowledges: Acknowledges | None = None,
     ) -> None:
         self.now_us = NOW_US
         self.table: MutableMapping[str, str] = {} if table is None else table
@@ -75,6 +76,7 @@ class Setup:
             mirrors=[self.mirror],
             inhibitions=inhibitions,
             explains=explains,
+            acknowledges=acknowledges,
         )
 
     async def flush(self, at_s: float = 0) -> float:
@@ -425,3 +427,37 @@ async def test_a_group_that_begins_again_within_its_interval_is_the_same_message
     await setup.told(intent_of("c"), at_s=42)
     await setup.flush(43)
     assert len({intent.dedup_key for intent in setup.box.taken}) == 2
+
+
+async def test_the_alert_hears_of_an_acknowledgement_and_its_echo_is_not_told_again() -> None:
+    heard: list[tuple[str, str, int, str]] = []
+
+    async def hear(*said: Any) -> None:
+        heard.append(said)
+
+    setup = Setup(acknowledges=hear)
+    await setup.told(intent_of("a"))
+    await setup.ask(command(AckCommand, "a"))
+    await setup.flush(1)
+    assert heard == [("a", "alice", NOW_US, "on it")]
+    echo = intent_of("a", 2, news=("acknowledged by alice: on it",))
+    await setup.told(echo, at_s=2)
+    assert [event for _, event, _ in setup.box.events] == [NotifyEvent.TRIGGER, ACK]
+    await setup.told(intent_of("a", 3, RESOLVE), at_s=3)
+    assert setup.box.taken[-1].news == ("news 3",)
+    # Should the echo be there first, it is said once all the same.
+    await setup.told(intent_of("b"), at_s=4)
+    await setup.ask(command(AckCommand, "b", "c-2"))
+    setup.agent.take_in(intent_of("b", 2, news=("acknowledged by alice: on it",)))
+    await setup.flush(5)
+    assert setup.box.taken[-1].news == ("acknowledged by alice: on it",)
+    assert setup.box.taken[-1].event is ACK
+
+
+async def test_other_inhibitions_can_be_put_in_force() -> None:
+    setup = Setup()
+    down = Rule((Matcher.parse("rule=provider-down"),), (Matcher.parse("rule=error-rate"),))
+    await setup.told(intent_of("p", rule="provider-down", labels={}))
+    setup.agent.adopt([down])
+    await setup.told(intent_of("a"), at_s=1)
+    assert [name for name, *_ in setup.box.events] == ["p"]
