@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -33,6 +33,7 @@ _REMEMBERED_US: Final = 86_400_000_000
 """How long after its end an incident is remembered, against intents that come again."""
 
 _TIDY_US: Final = 600_000_000
+_CHANGELOG_S: Final = 2.0
 
 
 class Lease(Message):
@@ -68,6 +69,8 @@ class NotifyAgent:
     """Shows each incident's newest state to one receiver, at least once.
 
     ``lease_s`` bounds one attempt; after a crash in its midst the next worker waits that long.
+    ``durable`` returns once what was written to the table is in its changelog: an attempt waits for
+    it, so that no worker decides anew under which key to tell what was told already.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class NotifyAgent:
         clock: Clock,
         *,
         lease_s: float = 20,
+        durable: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._notifier = notifier
         self._table = table
         self._clock = clock
         self._lease_s = lease_s
+        self._durable = durable
         self._prefix = f"{notifier.name}:"
         self._trouble = TroubleWatch(notifier.name, table, clock)
         self._worker = uuid.uuid4().hex[:12]
@@ -174,6 +179,7 @@ class NotifyAgent:
         until_us = now_us + round(self._lease_s * 1e6)
         lease = Lease(owner=self._worker, until_us=until_us)
         self._write(key, delivery.model_copy(update={"lease": lease}))
+        await self._settle()
         try:
             try:
                 async with asyncio.timeout(self._lease_s):
@@ -186,6 +192,17 @@ class NotifyAgent:
             self._count("sent")
             self._done(key, intent, receipt)
             self._well()
+
+    async def _settle(self) -> None:
+        """Wait for the changelog, but not for a broker that is away: a page is worth more."""
+        if self._durable is None:
+            return
+        try:
+            async with asyncio.timeout(_CHANGELOG_S):
+                await self._durable()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page goes out
+            said = f"{type(error).__name__}: {error}"[:300]
+            log.warning("changelog_late", notifier=self._notifier.name, error=said)
 
     def _failed(self, key: str, intent: NotificationIntent, error: Exception) -> None:
         now_us = self._clock()

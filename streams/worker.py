@@ -112,8 +112,13 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     )
     receivers = build_notifiers(settings.notify)
     mirrors = [MirrorAgent(one, outbox, clock) for one in receivers if isinstance(one, Mirrors)]
+    lease_s = 2 * settings.notify.timeout_s
+
+    async def durable() -> None:
+        await app.producer.flush()
+
     notifiers = [
-        NotifyAgent(one, outbox, clock, lease_s=2 * settings.notify.timeout_s)
+        NotifyAgent(one, outbox, clock, lease_s=lease_s, durable=durable)
         for one in receivers
         if not isinstance(one, Mirrors)
     ]

@@ -199,7 +199,11 @@ async def run_worker(run: Run) -> None:
         box = MirrorAgent(notifier, outbox, clock)
         boxes, mirrors = [], [box]
     else:
-        box = NotifyAgent(notifier, outbox, clock)
+
+        async def durable() -> None:
+            outbox.flush()
+
+        box = NotifyAgent(notifier, outbox, clock, durable=durable)
         boxes, mirrors = [box], []
     rules = parse_rules(RULES, "chaos")
     alert = AlertAgent(rules, Policy(), states, topics, max_lag_s=60, silences=silences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from prometheus_client import REGISTRY
@@ -12,6 +13,7 @@ from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt
 from schemas.alert import AlertPhase, Severity
 from schemas.base import SCHEMA_VERSION
+from streams import notify as notify_module
 from streams.notify import Delivery, NotifyAgent
 from tests.support.events import NOW_US
 
@@ -346,3 +348,37 @@ async def test_two_receivers_that_refuse_do_not_tell_each_other_for_ever() -> No
 
 def gauge(name: str) -> float | None:
     return REGISTRY.get_sample_value("tocsin_receiver_failing", {"notifier": name})
+
+
+async def test_an_attempt_waits_for_the_changelog_but_not_for_a_broker_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Notes(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            order.append("sent")
+            return await super().send(intent, receipt)
+
+    async def durable() -> None:
+        assert json.loads(setup.table["n-durable:i-1"])["lease"]
+        order.append("durable")
+        if len(order) > 2:
+            raise ConnectionError("no broker")
+
+    setup = Setup(Notes("n-durable"))
+    setup.agent = NotifyAgent(setup.receiver, setup.table, lambda: setup.now_us, durable=durable)
+    setup.agent.take_in(intent(1))
+    await setup.deliver()
+    setup.agent.take_in(intent(2))
+    await setup.deliver()
+    assert order == ["durable", "sent", "durable", "sent"]
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(notify_module, "_CHANGELOG_S", 0.01)
+    setup.agent = NotifyAgent(setup.receiver, setup.table, lambda: setup.now_us, durable=hangs)
+    setup.agent.take_in(intent(3))
+    await setup.deliver()
+    assert [revision for revision, *_ in setup.receiver.shown] == [1, 2, 3]
