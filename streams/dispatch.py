@@ -225,10 +225,12 @@ class DispatchAgent:
         await until_done("acks", lambda: self._publisher.send_many(Topics.COMMANDS, items))
 
     def _look_at(self, which: Callable[[Group], bool]) -> None:
+        """Look at groups soon: at one of many no sooner than a new one is, for more may come."""
         now_us = self._clock()
         for group in self._notices.groups():
-            if which(group) and group.next_us > now_us:
-                self._notices.put_group(group.model_copy(update={"next_us": now_us}))
+            wait_us = 0 if group.alone else round(self._settings.wait_s * 1e6)
+            if which(group) and group.next_us > now_us + wait_us:
+                self._notices.put_group(group.model_copy(update={"next_us": now_us + wait_us}))
 
     async def work(self) -> None:
         """Look at groups for ever when they are due; a task beside the streams."""
