@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python benchmarks/alert_latency.py [--incidents 60] [--rate 1000] [--window 10]
 
-One embedded stack (windows of 10 s, lateness 2 s) takes ``rate`` requests a second of as many versions as
-there are incidents; one after the other, at random times, every request of a version fails. The
-rule has no dwell. A webhook notes when it is told. The same requests count up counters which
-Prometheus scrapes and evaluates every 5 s, with an Alertmanager that does not wait, if both are
-installed.
+One embedded stack (windows of 10 s, lateness 2 s) takes ``rate`` requests a second of as many
+versions as there are incidents; one after the other, at random times, every request of a version
+fails. The rule has no dwell. A webhook notes when it is told. The same requests count up counters
+which Prometheus scrapes and evaluates every 5 s, with an Alertmanager that does not wait, if both
+are installed.
 """
 
 from __future__ import annotations

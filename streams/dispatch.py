@@ -9,8 +9,8 @@ is never known as told of by a worker that does not have its message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -19,29 +19,16 @@ from alerting.dedup import NotifyReason
 from alerting.group_page import compose_group
 from alerting.grouping import STORM, Group, Member, flush, group_key, new_group, schedule
 from alerting.inhibit import Inhibition
-from alerting.intent import Acknowledgement, NotificationIntent, NotifyEvent, Share
+from alerting.intent import NotificationIntent
 from schemas.clock import Clock
-from schemas.command import (
-    AckCommand,
-    Command,
-    DecideCommand,
-    ExpireCommand,
-    SilenceCommand,
-    command_message,
-)
 from schemas.settings import GroupingSettings
 from schemas.topics import Topic, Topics
 from streams import metrics
-from streams.letters import Publishes
 from streams.notices import Notices
-from streams.retry import until_done
 from streams.silences import Silences
 from streams.trouble import Receives
 
-__all__ = ["Acknowledges", "DispatchAgent", "Explains"]
-
-Acknowledges = Callable[[str, str, int, str], Awaitable[object]]
-"""Takes incident id, author, time in microseconds and reason."""
+__all__ = ["DispatchAgent"]
 
 log = structlog.get_logger(__name__)
 
@@ -53,13 +40,6 @@ _TIDY_US: Final = 600_000_000
 _REMEMBERED_US: Final = 86_400_000_000
 
 
-class Explains(Protocol):
-    """What says which label values carry a change."""
-
-    async def shares(self, intent: NotificationIntent) -> tuple[Share, ...]:
-        """Return the shares, the largest first; none when it cannot be told."""
-
-
 class DispatchAgent:
     """Tells every receiver about groups of incidents, as silences and acknowledgements allow.
 
@@ -67,8 +47,7 @@ class DispatchAgent:
         outboxes: get messages, each a group's newest state.
         mirrors: get every incident as it is: a receiver that groups and silences by itself.
         inhibitions: which alerts explain which.
-        explains: finds out which labels carry a change.
-        acknowledges: lets the alert itself know who looks after an incident, and since when.
+        on_told: hears of each incident that was told of alone, for the first time.
     """
 
     def __init__(
@@ -77,27 +56,22 @@ class DispatchAgent:
         table: MutableMapping[str, str],
         silences: Silences,
         outboxes: Sequence[Receives],
-        publisher: Publishes,
         clock: Clock,
         *,
         mirrors: Sequence[Receives] = (),
         inhibitions: Sequence[Inhibition] = (),
-        explains: Explains | None = None,
-        acknowledges: Acknowledges | None = None,
+        on_told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._silences = silences
         self._outboxes = outboxes
         self._mirrors = mirrors
-        self._publisher = publisher
         self._clock = clock
-        self._explains = explains
-        self._acknowledges = acknowledges
-        self._notices = Notices(table, inhibitions)
+        self._on_told = on_told
+        self.notices = Notices(table, inhibitions)
         self._owner = False
         self._news = asyncio.Event()
         self._flushing = asyncio.Lock()
-        self._unexplained: list[str] = []
         self._tidied_us = 0
         self._looked_us = 0
 
@@ -105,13 +79,13 @@ class DispatchAgent:
         """Tell from now on, or no more: the table belongs to one worker at a time."""
         async with self._flushing:
             self._owner = owner
-            self._notices.forget()
+            self.notices.forget()
             self._silences.forget()
             self._news.set()
 
     def adopt(self, inhibitions: Sequence[Inhibition]) -> None:
         """Put other inhibitions in force."""
-        self._notices.inhibit(inhibitions)
+        self.notices.inhibit(inhibitions)
 
     async def run(self, stream: Any) -> None:
         """Take in ``llm.notifications`` for ever; the Faust agent's body."""
@@ -126,22 +100,9 @@ class DispatchAgent:
             metrics.RECORDS.labels(topic=Topics.NOTIFICATIONS.name).inc()
             event.ack()
 
-    async def run_commands(self, stream: Any) -> None:
-        """Carry out ``llm.commands`` for ever, each once."""
-        async for event in stream.noack().events():
-            try:
-                await self.on_command(command_message.validate_json(event.value or b""))
-            except ValueError as error:  # pydantic's is one
-                _refused(Topics.COMMANDS, event, error)
-            except Exception as error:
-                log.exception("dispatch_fails", topic=Topics.COMMANDS.name)
-                _refused(Topics.COMMANDS, event, error)
-            metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
-            event.ack()
-
     def take_in(self, intent: NotificationIntent) -> None:
         """Note an incident's newest state; it is told when its group is looked at."""
-        notices, now_us = self._notices, self._clock()
+        notices, now_us = self.notices, self._clock()
         known = notices.member(intent.incident_id)
         if notices.ended(intent.incident_id) or (
             known is not None and known.intent.revision >= intent.revision
@@ -166,71 +127,18 @@ class DispatchAgent:
         notices.put(member)
         self._news.set()
 
-    async def on_command(self, command: Command) -> None:
-        """Carry a command out; what was carried out already changes nothing.
-
-        Raises:
-            ValueError: a silence's matchers cannot be used.
-        """
-        notices = self._notices
-        if notices.commanded(command.command_id):
-            log.info("command_repeated", command=command.type, id=command.command_id)
-            return
-        match command:
-            case SilenceCommand():
-                self._silences.add(command)
-            case ExpireCommand():
-                if not self._silences.expire(command.subject, command.at_us):
-                    log.warning("no_such_silence", silence=command.subject, by=command.by)
-                self._look_at(lambda group: group.alone)
-            case AckCommand():
-                await self._acknowledge(command)
-            case DecideCommand():
-                if not notices.decide(command):
-                    log.warning("decided_already", action=command.subject, by=command.by)
-        notices.remember(command.command_id, command.at_us)
+    def wake(self) -> None:
+        """Find out anew what is due, and when more is."""
         self._news.set()
 
-    async def _acknowledge(self, command: AckCommand) -> None:
-        member = self._notices.member(command.subject)
-        if member is not None:
-            if member.acknowledged is not None or not member.open:
-                log.info("acknowledged_already", incident=command.subject, by=command.by)
-                return
-            ack = Acknowledgement(by=command.by, at_us=command.at_us, reason=command.reason)
-            self._notices.put(member.model_copy(update={"acknowledged": ack}))
-            self._look_at(lambda group: group.key == member.group)
-            if self._acknowledges is not None:
-                subject, by, reason = command.subject, command.by, command.reason
-                await self._acknowledges(subject, by, command.at_us, reason)
-            return
-        group = self._notices.group_named(command.subject)
-        if group is None:
-            log.warning("no_such_incident", subject=command.subject, by=command.by)
-            return
-        # Each incident's own acknowledgement is a command, too, and so a row for who asks later.
-        items = [
-            (
-                one.intent.incident_id,
-                command.model_copy(
-                    update={
-                        "subject": one.intent.incident_id,
-                        "command_id": f"{command.command_id}/{one.name}",
-                    }
-                ),
-            )
-            for one in self._notices.members(group.key)
-            if one.open and one.acknowledged is None
-        ]
-        await until_done("acks", lambda: self._publisher.send_many(Topics.COMMANDS, items))
-
-    def _look_at(self, which: Callable[[Group], bool]) -> None:
+    def look_at(self, which: Callable[[Group], bool]) -> None:
         """Look at groups soon: at one of many no sooner than a new one is, for more may come."""
         now_us = self._clock()
-        for group in self._notices.groups():
+        for group in self.notices.groups():
             wait_us = 0 if group.alone else round(self._settings.wait_s * 1e6)
             if which(group) and group.next_us > now_us + wait_us:
-                self._notices.put_group(group.model_copy(update={"next_us": now_us + wait_us}))
+                self.notices.put_group(group.model_copy(update={"next_us": now_us + wait_us}))
+        self._news.set()
 
     async def work(self) -> None:
         """Look at groups for ever when they are due; a task beside the streams."""
@@ -255,20 +163,20 @@ class DispatchAgent:
                 return _LONGEST_US / 1e6
             now_us = self._clock()
             if self._silences.ended_since(self._looked_us, now_us):
-                self._look_at(lambda group: group.alone)
+                self.look_at(lambda group: group.alone)
             self._looked_us = now_us
-            for group in self._notices.due(now_us):
+            for group in self.notices.due(now_us):
                 self._flush(group, now_us)
                 await asyncio.sleep(0)
             if now_us - self._tidied_us > _TIDY_US:
-                self._notices.tidy(now_us - _REMEMBERED_US)
+                self.notices.tidy(now_us - _REMEMBERED_US)
                 self._tidied_us = now_us
-            coming = [self._notices.next_us(), self._silences.next_end(now_us)]
+            coming = [self.notices.next_us(), self._silences.next_end(now_us)]
             wait_us = min(at_us - now_us for at_us in (*coming, now_us + _LONGEST_US) if at_us)
         return max(0, wait_us) / 1e6
 
     def _flush(self, group: Group, now_us: int) -> None:
-        notices = self._notices
+        notices = self.notices
         members = notices.members(group.key)
         found = flush(group, members, self._muted(now_us), self._settings, now_us)
         if found.reason is NotifyReason.FIRST and group.key != STORM:
@@ -286,7 +194,7 @@ class DispatchAgent:
                 outbox.take_in(intent)
             metrics.GROUPS_TOLD.labels(reason=found.reason.value).inc()
             if found.reason is NotifyReason.FIRST and group.alone:
-                self._unexplained.append(found.tell[0].intent.incident_id)
+                self._on_told(found.tell[0].intent.incident_id)
             for member in found.kept:
                 notices.put(member)
             found_group = found.group.model_copy(update={"revision": intent.revision})
@@ -301,7 +209,7 @@ class DispatchAgent:
             notices.drop_group(group.key)
 
     def _join_storm(self, group: Group, now_us: int) -> None:
-        notices = self._notices
+        notices = self.notices
         members = list(notices.members(group.key))
         storm = notices.group(STORM) or new_group(STORM, members[0].intent, self._settings, now_us)
         notices.put_group(storm)
@@ -314,33 +222,10 @@ class DispatchAgent:
             labels = member.labels
             return (
                 self._silences.muting(labels, now_us) is not None
-                or self._notices.inhibitor.muted_by(labels) is not None
+                or self.notices.inhibitor.muted_by(labels) is not None
             )
 
         return muted
-
-    async def explain(self) -> None:
-        """Find out, for ever, which labels carry the change behind what was told of alone."""
-        while self._explains is not None:
-            await asyncio.sleep(0.5)
-            while self._unexplained:
-                await self.explain_next()
-
-    async def explain_next(self) -> None:
-        """Find it out for the oldest of them; without an answer its page stays as it is."""
-        member = self._notices.member(self._unexplained.pop(0))
-        if member is None or self._explains is None:
-            return
-        try:
-            shares = await self._explains.shares(member.intent)
-        except Exception as error:  # noqa: BLE001 - it is an extra: a page must not depend on it
-            log.warning("shares_unknown", error=f"{type(error).__name__}: {error}"[:300])
-            return
-        member = self._notices.member(member.intent.incident_id)  # it may have changed meanwhile
-        if shares and member is not None and member.intent.event is not NotifyEvent.RESOLVE:
-            self._notices.put(member.model_copy(update={"shares": shares}))
-            self._look_at(lambda group: group.key == member.group)
-            self._news.set()
 
 
 def _heard(known: Member, intent: NotificationIntent) -> int:

@@ -19,11 +19,13 @@ from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.alert import AlertAgent
 from streams.app import App, create_app
+from streams.command import CommandAgent
 from streams.cost import CostAgent
 from streams.dispatch import DispatchAgent
 from streams.drift import DriftAgent
 from streams.errors import AbandonedError
 from streams.explain import Explainer
+from streams.explaining import Explaining
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
@@ -127,18 +129,18 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
         notify.alarm([other for other in outboxes if other is not notify])
     for mirror in mirrors:
         mirror.alarm(notifiers)
+    explaining = Explaining(Explainer(explain_store))
     dispatch = DispatchAgent(
         settings.grouping.scaled(scale),
         outbox,
         silences,
         notifiers,
-        publisher,
         clock,
         mirrors=mirrors,
         inhibitions=getattr(rules, "inhibitions", ()),
-        explains=Explainer(explain_store),
-        acknowledges=getattr(alert, "acknowledge", None),
+        on_told=explaining.want,
     )
+    command = CommandAgent(dispatch, silences, publisher, getattr(alert, "acknowledge", None))
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
     _agent(app, Topics.WINDOWS, "merge", merge.run)
@@ -147,9 +149,13 @@ def build_app(settings: Settings, clock: Clock = system_clock) -> App:
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
     _agent(app, Topics.NOTIFICATIONS, "dispatch", dispatch.run)
-    _agent(app, Topics.COMMANDS, "command", dispatch.run_commands)
+    _agent(app, Topics.COMMANDS, "command", command.run)
     app.task(dispatch.work)
-    app.task(dispatch.explain)
+
+    async def explain() -> None:
+        await explaining.run(dispatch.notices, dispatch.look_at)
+
+    app.task(explain)
     for outbox_agent in outboxes:
         app.task(outbox_agent.work)
     for sink in SINKS:

@@ -208,7 +208,7 @@ async def run_worker(run: Run) -> None:
     rules = parse_rules(RULES, "chaos")
     alert = AlertAgent(rules, Policy(), states, topics, max_lag_s=60, silences=silences)
     grouping = GroupingSettings(wait_s=1, interval_s=5)
-    dispatch = DispatchAgent(grouping, outbox, silences, boxes, topics, clock, mirrors=mirrors)
+    dispatch = DispatchAgent(grouping, outbox, silences, boxes, clock, mirrors=mirrors)
     settings = Settings(data_dir=folder, flags={"path": folder / "flags.json"})
     obedience = Obedience(
         levers(FlagStore(folder / "flags.json"), settings),

@@ -21,6 +21,7 @@ from schemas.alert import Severity
 from schemas.command import SilenceCommand
 from schemas.settings import GroupingSettings
 from streams import dispatch as dispatch_module
+from streams.command import CommandAgent
 from streams.dispatch import DispatchAgent
 from streams.silences import Silences
 from tests.chaos_alerts.alertmanager import Hook, alertmanager_binary, running
@@ -219,9 +220,8 @@ async def by_us(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
         repeat_s=REPEAT_S,
         storm_after=0,
     )
-    agent = DispatchAgent(
-        settings, table, silences, [Box()], Outbox(), lambda: now_us, inhibitions=[inhibit]
-    )
+    agent = DispatchAgent(settings, table, silences, [Box()], lambda: now_us, inhibitions=[inhibit])
+    people = CommandAgent(agent, silences, Outbox())
     compose = dispatch_module.compose_group
 
     def watched(found: Flush, at_us: int) -> NotificationIntent:
@@ -243,7 +243,7 @@ async def by_us(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
                 matchers = tuple(f"{k}={v}" for k, v in labels(step, scenario).items())
                 ends_us = now_us + round(step.for_s * 1e6)
                 name = f"s-{scenario}"
-                await agent.on_command(
+                await people.on_command(
                     command(
                         SilenceCommand,
                         name,

@@ -15,6 +15,7 @@ from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt
 from schemas.command import AckCommand, ExpireCommand, SilenceCommand
 from schemas.settings import GroupingSettings
+from streams.command import CommandAgent
 from streams.dispatch import DispatchAgent
 from streams.notify import Delivery, NotifyAgent
 from streams.silences import Silences
@@ -150,9 +151,8 @@ class Dispatching(RuleBasedStateMachine):
         clock = lambda: self.now_us
         self.notify = Watched(self)
         self.known = Silences(self.table)
-        self.agent = DispatchAgent(
-            self.settings, self.table, self.known, [self.notify], Outbox(), clock
-        )
+        self.agent = DispatchAgent(self.settings, self.table, self.known, [self.notify], clock)
+        self.people = CommandAgent(self.agent, self.known, Outbox())
         self._do(self.agent.assigned(True))
         self._do(self.notify.assigned(True))
 
@@ -270,7 +270,7 @@ class Dispatching(RuleBasedStateMachine):
         return f"c-{self.commands}"
 
     def _command(self, asked: Any) -> None:
-        self._do(self.agent.on_command(asked))
+        self._do(self.people.on_command(asked))
         self.table.commit()  # before its offset is
         self._work()
 

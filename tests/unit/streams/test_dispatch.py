@@ -17,7 +17,9 @@ from schemas.base import Message
 from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.settings import GroupingSettings
 from schemas.topics import Topics
-from streams.dispatch import Acknowledges, DispatchAgent, Explains
+from streams.command import Acknowledges, CommandAgent
+from streams.dispatch import DispatchAgent
+from streams.explaining import Explaining, Explains
 from streams.silences import Silences
 from tests.support.events import NOW_US
 from tests.support.intents import intent_of, series
@@ -66,18 +68,18 @@ class Setup:
         self.mirror = Box()
         self.publisher = Outbox()
         self.silences = Silences(self.table)
+        self.explaining = Explaining(explains) if explains is not None else None
         self.agent = DispatchAgent(
             settings or GroupingSettings(),
             self.table,
             self.silences,
             [self.box],
-            self.publisher,
             lambda: self.now_us,
             mirrors=[self.mirror],
             inhibitions=inhibitions,
-            explains=explains,
-            acknowledges=acknowledges,
+            on_told=self.explaining.want if self.explaining else lambda _: None,
         )
+        self.commands = CommandAgent(self.agent, self.silences, self.publisher, acknowledges)
 
     async def flush(self, at_s: float = 0) -> float:
         self.now_us = max(self.now_us, NOW_US + round(at_s * 1e6))
@@ -91,7 +93,11 @@ class Setup:
 
     async def ask(self, command: Any) -> None:
         stream = FakeStream([FakeEvent(command.to_json())])
-        await self.agent.run_commands(stream)
+        await self.commands.run(stream)
+
+    async def explain(self) -> None:
+        assert self.explaining is not None
+        await self.explaining.explain_next(self.agent.notices, self.agent.look_at)
 
 
 def command(kind: type[Message], subject: str, id_: str = "c-1", **fields: Any) -> Any:
@@ -354,7 +360,7 @@ async def test_what_cannot_be_read_or_used_is_counted_and_the_next_goes_on() -> 
     before = refused("llm.commands"), refused("llm.notifications")
     events = [FakeEvent(b"?"), FakeEvent(silence("feature=").to_json(), 1), FakeEvent(None, 2)]
     good = FakeEvent(silence("model_version=a").to_json(), 3)
-    await setup.agent.run_commands(FakeStream([*events, good]))
+    await setup.commands.run(FakeStream([*events, good]))
     intents = [FakeEvent(b"{"), FakeEvent(intent_of("a").to_json(), 1)]
     await setup.agent.run(FakeStream([*intents, FakeEvent(intent_of("b").to_json(), 2)]))
     await setup.flush()
@@ -385,12 +391,12 @@ async def test_labels_that_carry_the_change_are_added_when_they_are_known() -> N
     store = Store()
     setup = Setup(explains=store)
     await setup.told(intent_of("a"))
-    await setup.agent.explain_next()
+    await setup.explain()
     await setup.flush(1)
     assert len(setup.box.taken) == 1  # the page does not wait for it
     store.away = False
     await setup.told(intent_of("b"), at_s=2)
-    await setup.agent.explain_next()
+    await setup.explain()
     await setup.flush(3)
     assert setup.box.events[-1] == ("b", NotifyEvent.UPDATE, False)
     assert setup.box.taken[-1].shares[0].value == "v2"
