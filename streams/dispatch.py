@@ -113,9 +113,9 @@ class DispatchAgent:
             mirror.take_in(intent)
         if known is None:
             key = group_key(intent, self._settings.by)
-            group = notices.group(key)
-            if group is None:
-                group = new_group(key, intent, self._settings, now_us)
+            if notices.group(key) is None and not notices.gate.open(self._settings, now_us):
+                key = STORM  # where it would come to anyway
+            group = notices.group(key) or new_group(key, intent, self._settings, now_us)
             member = Member(group=key, intent=intent)
         else:
             member = known.model_copy(update={"intent": intent, "told": _heard(known, intent)})

@@ -39,6 +39,7 @@ class Notices:
         self._in_group: dict[str, dict[str, None]] = {}
         self._due: list[tuple[int, str]] = []
         self._inhibitor = Inhibitor(inhibitions)
+        self._gate = StormGate()
 
     def forget(self) -> None:
         """Read everything anew when next asked: the table may be another worker's by now."""
@@ -58,11 +59,12 @@ class Notices:
     @property
     def gate(self) -> StormGate:
         """Return when new messages began lately."""
-        text = self._table.get(_GATE)
-        return StormGate.model_validate_json(text) if text else StormGate()
+        self._load()
+        return self._gate
 
     @gate.setter
     def gate(self, gate: StormGate) -> None:
+        self._gate = gate
         self._table[_GATE] = gate.to_json().decode()
 
     def member(self, incident_id: str) -> Member | None:
@@ -181,6 +183,8 @@ class Notices:
         self._groups, self._named, self._members, self._in_group = {}, {}, {}, {}
         self._due = []
         self._inhibitor = Inhibitor(self._inhibitions)
+        gate = self._table.get(_GATE)
+        self._gate = StormGate.model_validate_json(gate) if gate else StormGate()
         for key, text in list(self._table.items()):
             if key.startswith(_MEMBER):
                 self._keep(Member.model_validate_json(text))
