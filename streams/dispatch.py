@@ -179,7 +179,7 @@ class DispatchAgent:
         notices = self.notices
         members = notices.members(group.key)
         found = flush(group, members, self._muted(now_us), self._settings, now_us)
-        if found.reason is NotifyReason.FIRST and group.key != STORM:
+        if found.reason is NotifyReason.FIRST and not self._began(group, members):
             gate = notices.gate
             if not gate.open(self._settings, now_us):
                 self._join_storm(group, now_us)
@@ -207,6 +207,13 @@ class DispatchAgent:
             notices.put_group(found_group)
         else:
             notices.drop_group(group.key)
+
+    def _began(self, group: Group, members: Sequence[Member]) -> bool:
+        """Tell whether a group has a message, which a worker that died may not have noted in it."""
+        if group.key == STORM:
+            return True
+        name = members[0].intent.incident_id if group.alone else group.dedup_key
+        return any(box.newest(name) for box in self._outboxes)
 
     def _join_storm(self, group: Group, now_us: int) -> None:
         notices = self.notices

@@ -469,3 +469,19 @@ async def test_other_inhibitions_can_be_put_in_force() -> None:
     setup.agent.adopt([down])
     await setup.told(intent_of("a"), at_s=1)
     assert [name for name, *_ in setup.box.events] == ["p"]
+
+
+@pytest.mark.parametrize("left", range(8))
+async def test_a_crash_on_the_way_into_a_storm_tells_an_incident_under_one_key(left: int) -> None:
+    settings = GroupingSettings(storm_after=1)
+    table = Stops(10_000)
+    box = TableBox(table)
+    first = Setup(settings, table=table, box=box)
+    first.agent.take_in(intent_of("a"))
+    table.left = left  # the gate, the message, the incident, its group: so much is kept
+    await first.flush()
+    table.left = 10_000
+    after = Setup(settings, table=table, box=box)
+    await after.told(intent_of("a"), at_s=1)
+    await after.flush(20)
+    assert len({intent.dedup_key for intent in box.taken}) == 1
