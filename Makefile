@@ -12,7 +12,7 @@ STALLS ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-browser test-demo test-faults
-.PHONY: bench-gateway chaos-gateway test-kafka test-oracle test-vllm lock clean
+.PHONY: bench-gateway chaos-alerts chaos-gateway test-kafka test-oracle test-vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench: $(VENV)/.dev ## Tocsin's core beside its peers (half an hour; BENCH="--he
 
 test-oracle: $(VENV)/.dev ## beside real Prometheus and Alertmanager (their Debian packages)
 	$(BIN)/python -m pytest -m oracle tests
+
+chaos-alerts: $(VENV)/.dev ## kill -9 at every point of the outbox x every notifier
+	$(BIN)/python -m tests.chaos_alerts --runs 100
 
 bench-gateway: $(VENV)/.dev ## the gateway beside LiteLLM's proxy (installs it on its own)
 	$(BIN)/python -m benchmarks.gateway

@@ -16,11 +16,14 @@ _MOST_ASKED_S: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
-    """How patiently to deliver: pauses double from ``first_s`` up to ``longest_s``."""
+    """How patiently to deliver: pauses double from ``first_s`` up to ``longest_s``.
+
+    As many ``attempts`` take about a day: what still fires then has long been told elsewhere.
+    """
 
     first_s: float = 1.0
     longest_s: float = 120.0
-    attempts: int = 12
+    attempts: int = 960
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def next_attempt(
         return GiveUp(f"refused: {said}")
     if attempt >= policy.attempts:
         return GiveUp(f"gave up after {attempt} attempts: {said}")
-    pause_s = min(policy.longest_s, policy.first_s * 2.0 ** (attempt - 1))
+    pause_s = min(policy.longest_s, policy.first_s * 2.0 ** min(attempt - 1, 30))
     digest = hashlib.sha256(f"{key}:{attempt}".encode()).digest()
     pause_s *= 1 - digest[0] / 255 / 2
     asked_s = error.retry_after_s if isinstance(error, NotifyRetryable) else None

@@ -10,7 +10,16 @@ from pydantic import Field
 from schemas.alert import AlertPhase, Severity
 from schemas.base import Labels, Message, Micros, Name, SchemaVersion
 
-__all__ = ["LadderNote", "NotificationIntent", "NotifyEvent", "PlannedStep"]
+__all__ = [
+    "Acknowledgement",
+    "Approval",
+    "GroupCounts",
+    "LadderNote",
+    "NotificationIntent",
+    "NotifyEvent",
+    "PlannedStep",
+    "Share",
+]
 
 
 class NotifyEvent(StrEnum):
@@ -18,6 +27,7 @@ class NotifyEvent(StrEnum):
 
     TRIGGER = "trigger"
     UPDATE = "update"
+    ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
 
 
@@ -33,6 +43,52 @@ class PlannedStep(Message):
 
     at_us: Micros
     text: str
+
+
+class Acknowledgement(Message):
+    """Who looks after an incident."""
+
+    by: str
+    at_us: Micros
+    reason: str = ""
+
+    @property
+    def line(self) -> str:
+        """Return what an incident's story says of it."""
+        return f"acknowledged by {self.by}{f': {self.reason}' if self.reason else ''}"
+
+
+class Approval(Message):
+    """An action that waits for somebody's yes."""
+
+    action_id: Name
+    deed: str
+
+
+class Share(Message):
+    """What one value of a label has to do with a change.
+
+    ``share`` is its part of the whole change: 1 explains all of it, a negative one moved the other
+    way; ``traffic`` is its part of the requests. ``before`` and ``now`` are its own values in the
+    signal's unit; None where it had no requests, or where the unit has no meaning for a part.
+    """
+
+    label: Name
+    value: str
+    share: float
+    traffic: float
+    before: float | None = None
+    now: float | None = None
+    requests: int
+
+
+class GroupCounts(Message):
+    """How many incidents one message tells of; ``examples`` are lines on the worst of them."""
+
+    firing: int
+    resolved: int = 0
+    muted: int = 0
+    examples: tuple[str, ...] = ()
 
 
 class NotificationIntent(Message):
@@ -70,3 +126,7 @@ class NotificationIntent(Message):
     plan: tuple[PlannedStep, ...] = ()
     sql: str
     runbook: str
+    acknowledged: Acknowledgement | None = None
+    approval: Approval | None = None
+    shares: tuple[Share, ...] = ()
+    group: GroupCounts | None = None

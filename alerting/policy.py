@@ -55,13 +55,15 @@ class Decision:
 class Policy(Message):
     """What may act now; a value that is replaced, so that it can live in a table.
 
-    ``lagging`` holds every rule but that of the watermark. ``recent`` are the actions let out in
+    ``lagging`` holds every rule but that of the watermark. ``barred`` says why nothing may act on
+    the alert at hand; undoing may. ``recent`` are the actions let out in
     the last ``cap_window_s`` or ``cooldown_s``, whichever is longer.
     """
 
     dry_run: bool = False
     frozen: bool = False
     lagging: bool = False
+    barred: str = ""
     actions_per_hour: Annotated[int, Field(ge=0)] = 6
     cap_window_s: Annotated[float, Field(gt=0)] = 3_600
     cooldown_s: Annotated[float, Field(ge=0)] = 600
@@ -89,6 +91,10 @@ class Policy(Message):
         """Return the policy that holds the rules, or lets them go on."""
         return self if lagging is self.lagging else self.model_copy(update={"lagging": lagging})
 
+    def bar(self, reason: str) -> Self:
+        """Return the policy that bars actions for a reason, or does not when it is empty."""
+        return self if reason == self.barred else self.model_copy(update={"barred": reason})
+
     def decide(self, request: ActionRequested, now_us: int) -> Decision:
         """Tell whether an action may go out at an event time.
 
@@ -101,6 +107,8 @@ class Policy(Message):
             return Decision(True)
         if any(past.action_id == request.action_id for past in self.recent):
             return Decision(True)
+        if self.barred:
+            return Decision(False, self.barred)
         target = target_of(request.kind, request.labels)
         for past in reversed(self.recent):
             wait_us = past.at_us + round(self.cooldown_s * 1e6) - now_us

@@ -8,7 +8,7 @@ from typing import Final
 from schemas.base import Labels
 from schemas.signal import SIGNALS, SignalName
 
-__all__ = ["incident_sql", "quote"]
+__all__ = ["alerts_since_sql", "incident_sql", "quote"]
 
 _ESCAPES: Final = {
     "\\": "\\\\",
@@ -71,10 +71,7 @@ def incident_sql(signal: SignalName, labels: Labels, since_us: int, over_s: floa
     points for each lookback.
     """
     point_s = max(1, round(over_s / 30)) if over_s else 10
-    since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
-        microseconds=max(0, since_us - round(max(over_s, 60) * 1e6))
-    )
-    from_text = f"toDateTime64({quote(since.strftime('%Y-%m-%d %H:%M:%S'))}, 6, 'UTC')"
+    from_text = _time(max(0, since_us - round(max(over_s, 60) * 1e6)))
     if signal in {SignalName.QUALITY_SCORE, SignalName.SCORE_COUNT}:
         table, time = "evals FINAL", "request_end"
         figures = (
@@ -116,6 +113,17 @@ def incident_sql(signal: SignalName, labels: Labels, since_us: int, over_s: floa
         "GROUP BY point\n"
         "ORDER BY point"
     )
+
+
+def alerts_since_sql(since_us: int) -> str:
+    """Return the query that shows every transition of every alert since a time."""
+    columns = "at, rule, labels, from_phase, to_phase, reason"
+    return f"SELECT {columns}\nFROM alerts FINAL\nWHERE at > {_time(since_us)}\nORDER BY at"
+
+
+def _time(at_us: int) -> str:
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
+    return f"toDateTime64({quote(at.strftime('%Y-%m-%d %H:%M:%S'))}, 6, 'UTC')"
 
 
 def _figures(signal: SignalName) -> str:

@@ -27,10 +27,12 @@ __all__ = [
     "ActuatorSettings",
     "AdapterSettings",
     "AlertingSettings",
+    "ApiSettings",
     "ClickHouseSettings",
     "DriftSettings",
     "EmitSettings",
     "GatewaySettings",
+    "GroupingSettings",
     "JudgeSettings",
     "KafkaSettings",
     "KubernetesSettings",
@@ -223,14 +225,73 @@ class AlertingSettings(_Section):
     max_watermark_lag_s: PositiveSeconds = 60
 
 
+class GroupingSettings(_Section):
+    """Which incidents are told as one message, and how often; the times are Alertmanager's.
+
+    ``by`` names the labels (and ``rule``, ``severity``) whose values an incident shares with its
+    group; ``...`` alone means all of them, so that each incident is a message of its own, told at
+    once.
+    """
+
+    by: tuple[str, ...] = ("...",)
+    wait_s: Seconds = Field(default=10, description="a new group waits for more of its kind")
+    interval_s: PositiveSeconds = Field(
+        default=300, description="a group that was told of tells of changes no sooner"
+    )
+    repeat_s: PositiveSeconds = Field(default=4 * 3_600, description="what still fires says so")
+    storm_after: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=8, description="as many new messages in a storm window; 0: no limit"
+    )
+    storm_window_s: PositiveSeconds = Field(
+        default=300, description="what comes beyond storm_after in it is told as one message"
+    )
+
+    def scaled(self, factor: float) -> Self:
+        """Return the times divided by a factor: a rehearsal in fast motion."""
+        times = ("wait_s", "interval_s", "repeat_s", "storm_window_s")
+        return self.model_copy(update={name: getattr(self, name) / factor for name in times})
+
+
+class ApiSettings(_Section):
+    """The HTTP API of ``tocsin api``; without a token it listens on loopback addresses only."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9466
+    url: str = Field(
+        default="", description="where the commands find it; from host and port if empty"
+    )
+    token: SecretStr = SecretStr("")
+    slack_signing_secret: SecretStr = Field(
+        default=SecretStr(""), description="verifies clicks on Slack's buttons; without it, none"
+    )
+    slack_approvers: tuple[str, ...] = Field(
+        default=(), description="Slack user ids that may approve and reject; everybody if none"
+    )
+
+
 class NotifySettings(_Section):
     """Receivers; a receiver without its secret is off. Secrets come from the environment."""
 
     slack_base_url: str = "https://slack.com/api/"
     slack_token: SecretStr = SecretStr("")
     slack_channel: str = ""
+    slack_buttons: bool = Field(
+        default=False, description="show buttons: clicks reach /slack/interactive of `tocsin api`"
+    )
+    slack_webhook_url: SecretStr = Field(
+        default=SecretStr(""), description="an incoming webhook, instead of a token"
+    )
     pagerduty_base_url: str = "https://events.pagerduty.com"
     pagerduty_routing_key: SecretStr = SecretStr("")
+    alertmanager_url: str = Field(default="", description="such as http://alertmanager:9093")
+    alertmanager_token: SecretStr = SecretStr("")
+    alertmanager_resend_s: PositiveSeconds = 60
+    webhook_url: SecretStr = Field(
+        default=SecretStr(""), description="gets every state of every incident as JSON"
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="signs what the webhook gets"
+    )
     stdout: bool = True
     timeout_s: PositiveSeconds = 10
     dashboard_url: str = ""
@@ -388,6 +449,8 @@ class Settings(BaseSettings):
     judge: JudgeSettings = JudgeSettings()
     drift: DriftSettings = DriftSettings()
     alerting: AlertingSettings = AlertingSettings()
+    grouping: GroupingSettings = GroupingSettings()
+    api: ApiSettings = ApiSettings()
     notify: NotifySettings = NotifySettings()
     flags: FlagSettings = FlagSettings()
     actuators: ActuatorSettings = ActuatorSettings()

@@ -67,6 +67,14 @@ class Topics:
     NOTIFICATIONS: Final = Topic(
         "llm.notifications", "alert fingerprint", "NotificationIntent", "alert agent", partitions=1
     )
+    COMMANDS: Final = Topic(
+        "llm.commands",
+        "silence, incident or action",
+        "SilenceCommand, ExpireCommand, AckCommand, DecideCommand",
+        "API, for humans",
+        partitions=1,
+        retention_ms=30 * _DAY_MS,
+    )
     FLAGS: Final = Topic(
         "llm.flags", "flag key", "FlagValue", "executor, humans", partitions=1, compacted=True
     )

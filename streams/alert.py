@@ -22,6 +22,7 @@ from alerting.machine import on_acknowledge, on_action, on_neighbour, step, with
 from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
+from alerting.silence import alert_labels
 from alerting.state import AlertState
 from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
 from schemas.base import Message
@@ -30,6 +31,7 @@ from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.letters import Publishes
 from streams.retry import until_done
+from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
 
@@ -51,6 +53,7 @@ class AlertAgent:
         max_lag_s: rules hold while the watermark lags more than this.
         text: what the rules in force were read from; with it a worker that starts knows the rules
             of the one before, and ends the alerts of those that are gone.
+        silences: those that mute actions bar them.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class AlertAgent:
         *,
         max_lag_s: float,
         text: Callable[[], str] | None = None,
+        silences: Silences | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._silences = silences
         self._text = text
         self._remembers = text is not None
         self._initial_policy = policy
@@ -157,15 +162,16 @@ class AlertAgent:
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
         async with self._lock:
-            for state in self._live():
-                rule = self._evaluator.rules.by_name.get(state.rule)
-                if state.incident_id != incident_id or rule is None:
-                    continue
-                after, effects = on_acknowledge(rule, state, incident_id, by, at_us, reason)
-                if effects:
-                    await self._carry_out(after, effects, at_us)
-                return state.open
-        return False
+            state = self._state(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
+            if state is None or state.incident_id != incident_id:
+                return False
+            rule = self._evaluator.rules.by_name.get(state.rule)
+            if rule is None:
+                return False
+            after, effects = on_acknowledge(rule, state, incident_id, by, at_us, reason)
+            if effects:
+                await self._carry_out(after, effects, at_us)
+            return state.open
 
     async def _tell_neighbours(self, result: ActionResult) -> None:
         """Let other alerts know of an action that moved their series' traffic away."""
@@ -197,6 +203,7 @@ class AlertAgent:
         state = self._state(blank.fingerprint) or blank
         self._evaluator.heard.add(state.fingerprint)
         policy = self._policy().hold(self._evaluator.lagging)
+        policy = policy.bar(self._muting(rule, state, now_us))
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
@@ -236,6 +243,14 @@ class AlertAgent:
                 del self._table[state.fingerprint]
             return
         self._table[state.fingerprint] = state.to_json().decode()
+
+    def _muting(self, rule: Rule, state: AlertState, now_us: int) -> str:
+        """Return why a silence bars actions on an alert; empty when none does."""
+        if self._silences is None:
+            return ""
+        labels = alert_labels(rule.name, (state.severity or rule.severity).value, state.labels)
+        silence = self._silences.muting(labels, now_us, actions=True)
+        return f"silenced by {silence.by}, actions too: {silence.reason}" if silence else ""
 
     def _policy(self) -> Policy:
         text = self._table.get(_POLICY)

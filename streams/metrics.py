@@ -17,12 +17,14 @@ __all__ = [
     "EVALS",
     "EVENTS",
     "FEEDBACK_UNMATCHED",
+    "GROUPS_TOLD",
     "INSERTS_IN_DOUBT",
     "INSERT_FAILURES",
     "INSERT_SECONDS",
     "LATE_REQUESTS",
     "MESSAGES_SENT",
     "NOTIFICATIONS",
+    "RECEIVER_FAILING",
     "RECORDS",
     "REFUSED",
     "ROWS",
@@ -103,6 +105,12 @@ FEEDBACK_UNMATCHED: Final = Counter(
 )
 NOTIFICATIONS: Final = Counter(
     "tocsin_notifications_total", "Deliveries by receiver and outcome.", ["notifier", "outcome"]
+)
+GROUPS_TOLD: Final = Counter(
+    "tocsin_groups_told_total", "Messages made of groups of incidents, and why.", ["reason"]
+)
+RECEIVER_FAILING: Final = Gauge(
+    "tocsin_receiver_failing", "1 while a receiver takes no notifications.", ["notifier"]
 )
 WORKER_READY: Final = Gauge(
     "tocsin_worker_ready", "1 once tables are recovered and partitions are read."

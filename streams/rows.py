@@ -104,7 +104,17 @@ def columns_of(messages: Sequence[Message], columns: Sequence[str]) -> dict[str,
     return {column: [_value(message, column) for message in messages] for column in columns}
 
 
-_ABSENT: Final[dict[str, Any]] = {"recovered": None, "value": None, "labels": {}, "evidence": {}}
+_ABSENT: Final[dict[str, Any]] = {
+    "recovered": None,
+    "value": None,
+    "labels": {},
+    "evidence": {},
+    "matchers": [],
+    "starts": None,
+    "ends": None,
+    "mutes_actions": None,
+    "approve": None,
+}
 
 
 def _value(message: Message, column: str) -> Any:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.action import action_message
 from schemas.alert import AlertTransition
+from schemas.command import command_message
 from schemas.dead_letter import DeadLetter
 from schemas.engine import EngineSample
 from schemas.flag import FlagValue
@@ -99,6 +100,26 @@ SINKS: Final = (
             "before",
             "after",
             "inverse",
+            "at",
+        ),
+    ),
+    Sink(
+        Topics.COMMANDS,
+        "commands",
+        command_message,
+        (
+            "type",
+            "command_id",
+            "subject",
+            "incident_id",
+            "by",
+            "via",
+            "reason",
+            "matchers",
+            "starts",
+            "ends",
+            "mutes_actions",
+            "approve",
             "at",
         ),
     ),

@@ -20,13 +20,18 @@ from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.alert import AlertAgent
 from streams.app import App, create_app
+from streams.command import CommandAgent
 from streams.cost import CostAgent
+from streams.dispatch import DispatchAgent
 from streams.drift import DriftAgent
 from streams.engine import EngineAgent
 from streams.errors import AbandonedError
+from streams.explain import Explainer
+from streams.explaining import Explaining
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
 from streams.merge import MergeAgent
+from streams.mirror import MirrorAgent, Mirrors
 from streams.notify import NotifyAgent
 from streams.ownership import Ownership
 from streams.performance import PerformanceAgent
@@ -37,6 +42,7 @@ from streams.reload import RulesFile
 from streams.replay import Replay
 from streams.requests_table import RequestsTable
 from streams.signals import SignalsAgent, SignalSource
+from streams.silences import Silences
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
 from streams.tables import text_table
@@ -71,8 +77,8 @@ def build_app(
     app = create_app(settings)
     publisher = Publisher(app)
     # Stores of their own, so that a long query never holds up the inserts.
-    ingest_store, merge_store, sink_store = (
-        Store(settings.clickhouse, lambda: app.leaving, app.may_write) for _ in range(3)
+    ingest_store, merge_store, sink_store, explain_store = (
+        Store(settings.clickhouse, lambda: app.leaving, app.may_write) for _ in range(4)
     )
 
     windows = WindowsAgent(streams, publisher, elapsed, app)
@@ -116,6 +122,8 @@ def build_app(
         owners=text_table(app, "window-owners"),
         partitions=app.partitions,
     )
+    outbox = text_table(app, "notification-outbox")
+    silences = Silences(outbox)
     alert = AlertAgent(
         rules,
         Policy.from_settings(settings.alerting).scaled(scale),
@@ -123,18 +131,45 @@ def build_app(
         publisher,
         max_lag_s=settings.alerting.max_watermark_lag_s,
         text=lambda: rules_file.text,
+        silences=silences,
+    )
+    receivers = build_notifiers(settings.notify)
+    mirrors = [MirrorAgent(one, outbox, clock) for one in receivers if isinstance(one, Mirrors)]
+    lease_s = 2 * settings.notify.timeout_s
+
+    async def durable() -> None:
+        await app.producer.flush()
+
+    notifiers = [
+        NotifyAgent(one, outbox, clock, lease_s=lease_s, durable=durable)
+        for one in receivers
+        if not isinstance(one, Mirrors)
+    ]
+    outboxes: list[NotifyAgent | MirrorAgent] = [*notifiers, *mirrors]
+    for notify in notifiers:
+        notify.alarm([other for other in outboxes if other is not notify])
+    for mirror in mirrors:
+        mirror.alarm(notifiers)
+    explaining = Explaining(Explainer(explain_store))
+    dispatch = DispatchAgent(
+        settings.grouping.scaled(scale),
+        outbox,
+        silences,
+        notifiers,
+        clock,
+        mirrors=mirrors,
+        inhibitions=rules.inhibitions,
+        on_told=explaining.want,
     )
 
     def adopt(written: RuleSet) -> None:
         adopted = written.scaled(scale)
         signals.reask(_queries(adopted, scale))
         alert.adopt(adopted)
+        dispatch.adopt(adopted.inhibitions)
 
     rules_file.listen(adopt)
-    outbox = text_table(app, "notification-outbox")
-    notifiers = [
-        NotifyAgent(notifier, outbox, clock) for notifier in build_notifiers(settings.notify)
-    ]
+    command = CommandAgent(dispatch, silences, publisher, alert.acknowledge)
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
     _agent(app, Topics.WINDOWS, "merge", merge.run)
@@ -143,9 +178,16 @@ def build_app(
     _agent(app, Topics.ENGINE, "engine", engine.run)
     _agent(app, Topics.SIGNALS, "alert", alert.run)
     _agent(app, Topics.ACTIONS, "action", alert.run_results)
-    for notify in notifiers:
-        _agent(app, Topics.NOTIFICATIONS, f"notify-{notify.name}", notify.run)
-        app.task(notify.work)
+    _agent(app, Topics.NOTIFICATIONS, "dispatch", dispatch.run)
+    _agent(app, Topics.COMMANDS, "command", command.run)
+    app.task(dispatch.work)
+
+    async def explain() -> None:
+        await explaining.run(dispatch.notices, dispatch.look_at)
+
+    app.task(explain)
+    for outbox_agent in outboxes:
+        app.task(outbox_agent.work)
     for sink in SINKS:
         body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold).run
         _agent(app, sink.topic, f"sink-{sink.table}", body)
@@ -159,13 +201,13 @@ def build_app(
     _timer(app, 1.0, "reload-rules", rules_file.look)
     app.task(quality.work)
 
-    ownership = Ownership(app, windows, ingest, (merge, feedback), notifiers)
+    ownership = Ownership(app, windows, ingest, (merge, feedback), (*outboxes, dispatch))
     ownership.connect()
 
     async def stopped(_: App, **__: Any) -> None:
         await ownership.leave()
         await quality.close()
-        for store in (ingest_store, merge_store, sink_store):
+        for store in (ingest_store, merge_store, sink_store, explain_store):
             store.close()
 
     app.on_before_shutdown.connect(stopped, weak=False)

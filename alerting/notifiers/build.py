@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from alerting.errors import AlertingError
+from alerting.notifiers.alertmanager import AlertmanagerNotifier
 from alerting.notifiers.base import Notifier
 from alerting.notifiers.pagerduty import PagerDutyNotifier
 from alerting.notifiers.slack import SlackNotifier
+from alerting.notifiers.slack_webhook import SlackWebhookNotifier
 from alerting.notifiers.stdout import StdoutNotifier
+from alerting.notifiers.webhook import WebhookNotifier
 from schemas.settings import NotifySettings
 
 __all__ = ["build_notifiers"]
@@ -31,6 +34,15 @@ def build_notifiers(settings: NotifySettings) -> tuple[Notifier, ...]:
                 base_url=settings.slack_base_url,
                 timeout_s=settings.timeout_s,
                 dashboard_url=settings.dashboard_url,
+                buttons=settings.slack_buttons,
+            )
+        )
+    if settings.slack_webhook_url.get_secret_value():
+        notifiers.append(
+            SlackWebhookNotifier(
+                settings.slack_webhook_url,
+                timeout_s=settings.timeout_s,
+                dashboard_url=settings.dashboard_url,
             )
         )
     if settings.pagerduty_routing_key.get_secret_value():
@@ -40,6 +52,24 @@ def build_notifiers(settings: NotifySettings) -> tuple[Notifier, ...]:
                 base_url=settings.pagerduty_base_url,
                 timeout_s=settings.timeout_s,
                 dashboard_url=settings.dashboard_url,
+            )
+        )
+    if settings.alertmanager_url:
+        notifiers.append(
+            AlertmanagerNotifier(
+                settings.alertmanager_url,
+                token=settings.alertmanager_token,
+                resend_s=settings.alertmanager_resend_s,
+                timeout_s=settings.timeout_s,
+                dashboard_url=settings.dashboard_url,
+            )
+        )
+    if settings.webhook_url.get_secret_value():
+        if not settings.webhook_secret.get_secret_value():
+            raise AlertingError("notify.webhook_url is set; expected notify.webhook_secret as well")
+        notifiers.append(
+            WebhookNotifier(
+                settings.webhook_url, settings.webhook_secret, timeout_s=settings.timeout_s
             )
         )
     return tuple(notifiers)

@@ -1,8 +1,8 @@
 """PagerDuty through its Events API v2 (published as reference/events-v2 of its api-schema).
 
-Trigger and resolve share one ``dedup_key``; an update is another trigger under that key, which
-PagerDuty adds to the alert. 202 is accepted, 429, 5xx and network faults are tried again, any
-other answer is final.
+Trigger, acknowledge and resolve share one ``dedup_key``; an update is another trigger under that
+key, which PagerDuty adds to the alert. 202 is accepted, 429, 5xx and network faults are tried
+again, any other answer is final.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
-from alerting.errors import NotifyRefused, NotifyRetryable
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt, is_stale
-from alerting.notifiers.retry_after import parse_retry_after
-from alerting.notifiers.text import clip, clock, figures, isotime, masked
+from alerting.notifiers.post import post
+from alerting.notifiers.text import clip, clock, figures, isotime, shares_text
 from schemas.alert import Severity
 
 __all__ = ["PagerDutyNotifier", "dedup_key_of", "event_of"]
@@ -28,6 +27,7 @@ _DEDUP_KEY: Final = 255
 _BODY_BYTES: Final = 512 * 1024
 _DETAIL: Final = 4_000
 _SHORT: Final = 255
+_ACTIONS: Final = {NotifyEvent.RESOLVE: "resolve", NotifyEvent.ACKNOWLEDGE: "acknowledge"}
 _LOUDNESS: Final = tuple(Severity)
 
 
@@ -68,21 +68,11 @@ class PagerDutyNotifier:
         if not known and _LOUDNESS.index(intent.severity) < self._least:
             return {"revision": intent.revision, "skipped": f"{intent.severity} is not paged"}
         event = event_of(intent, self._routing_key.get_secret_value(), self._dashboard_url)
+        if not known and intent.event is NotifyEvent.ACKNOWLEDGE:
+            event["event_action"] = "trigger"  # nobody can acknowledge what is not there yet
         body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-        try:
-            response = await self._client.post(
-                self._url, content=body, headers={"Content-Type": "application/json"}
-            )
-        except httpx.HTTPError as error:
-            raise NotifyRetryable(f"pagerduty: {type(error).__name__}: {error}") from None
-        status = response.status_code
-        if status == httpx.codes.ACCEPTED:
-            return {"revision": intent.revision, "dedup_key": event["dedup_key"]}
-        said = clip(masked(response.text, [self._routing_key]), 300)
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-            wait_s = parse_retry_after(response.headers.get("Retry-After"))
-            raise NotifyRetryable(f"pagerduty: {status}: {said}", wait_s)
-        raise NotifyRefused(f"pagerduty: {status}: {said}")
+        await post(self._client, self.name, self._url, body, secrets=[self._routing_key])
+        return {"revision": intent.revision, "dedup_key": event["dedup_key"]}
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -101,7 +91,7 @@ def event_of(intent: NotificationIntent, routing_key: str, dashboard_url: str) -
     """Return the event as the Events API takes it, within its limits."""
     event: dict[str, Any] = {
         "routing_key": routing_key,
-        "event_action": "resolve" if intent.event is NotifyEvent.RESOLVE else "trigger",
+        "event_action": _ACTIONS.get(intent.event, "trigger"),
         "dedup_key": dedup_key_of(intent),
         "payload": {
             "summary": clip(intent.title, _SUMMARY) or intent.rule,
@@ -141,6 +131,10 @@ def _details(intent: NotificationIntent) -> dict[str, Any]:
     details: dict[str, Any] = {name: clip(text, _DETAIL) for name, text in figures(intent)}
     if intent.description is not None:
         details["description"] = clip(intent.description, _DETAIL)
+    if intent.shares:
+        details["carried_by"] = clip(shares_text(intent), _DETAIL)
+    if intent.group is not None:
+        details["worst"] = [clip(line, 500) for line in intent.group.examples]
     if intent.advice is not None:
         details["advice"] = clip(intent.advice, _DETAIL)
     if intent.news:

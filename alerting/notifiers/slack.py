@@ -1,7 +1,8 @@
 """Slack: one message for each incident, kept up to date, with its story in the thread.
 
 ``chat.postMessage`` once, ``chat.update`` from then on (updating notifies nobody), and a reply in
-the thread for every piece of news; loud news is shown in the channel as well.
+the thread for every piece of news; loud news is shown in the channel as well. Metadata carry the
+dedup key, and buttons, if they are wanted, what clicks on them ask for.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ class SlackNotifier:
         base_url: str = "https://slack.com/api/",
         timeout_s: float = 10,
         dashboard_url: str = "",
+        buttons: bool = False,
     ) -> None:
         self._token = token
         self._channel = channel
         self._dashboard_url = dashboard_url
+        self._buttons = buttons
         self._client = AsyncWebClient(
             token=token.get_secret_value(),
             base_url=base_url,
@@ -71,7 +74,11 @@ class SlackNotifier:
             return receipt
         content = {
             "text": fallback_text(intent),
-            "blocks": blocks_of(intent, self._dashboard_url),
+            "blocks": blocks_of(intent, self._dashboard_url, buttons=self._buttons),
+            "metadata": {
+                "event_type": "tocsin_incident",
+                "event_payload": {"dedup_key": intent.dedup_key, "revision": intent.revision},
+            },
             "unfurl_links": False,
             "unfurl_media": False,
         }

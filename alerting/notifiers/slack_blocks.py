@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from alerting.intent import NotificationIntent, NotifyEvent
-from alerting.notifiers.text import clip, clock, figures, headline
+from alerting.notifiers.slack_buttons import buttons_of
+from alerting.notifiers.text import clip, clock, figures, headline, shares_text
 from schemas.alert import Severity
 
 __all__ = ["MAX_BLOCKS", "blocks_of", "escape", "fallback_text", "news_text"]
@@ -44,8 +45,10 @@ def news_text(intent: NotificationIntent) -> str:
     return _whole(f"{_bell(intent)} " + escape("\n".join(intent.news)), _TEXT)
 
 
-def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
-    """Return the incident's message as blocks."""
+def blocks_of(
+    intent: NotificationIntent, dashboard_url: str, *, buttons: bool = False
+) -> list[Block]:
+    """Return the incident's message as blocks, with buttons if clicks on them are heard."""
     blocks: list[Block] = [
         {
             "type": "header",
@@ -66,6 +69,10 @@ def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
         {"type": "section", "fields": fields[start : start + _FIELDS]}
         for start in range(0, len(fields), _FIELDS)
     ]
+    if intent.shares:
+        blocks.append(_section("*Carried by*\n" + escape(shares_text(intent))))
+    if intent.group is not None and intent.group.examples:
+        blocks.append(_section("*The worst*\n" + _lines(list(map(escape, intent.group.examples)))))
     if intent.advice:
         blocks.append(_section(f"*Do now*\n{escape(intent.advice)}"))
     if intent.history:
@@ -83,7 +90,8 @@ def blocks_of(intent: NotificationIntent, dashboard_url: str) -> list[Block]:
             "elements": [{"type": "mrkdwn", "text": _whole(" | ".join(context), _SECTION)}],
         }
     )
-    return blocks[:MAX_BLOCKS]
+    actions = buttons_of(intent) if buttons else []
+    return [*blocks[: MAX_BLOCKS - len(actions)], *actions]
 
 
 def _bell(intent: NotificationIntent) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt, is_stale
-from alerting.notifiers.text import clock, figures, headline
+from alerting.notifiers.text import clock, figures, headline, shares_text
 from schemas.alert import Severity
 
 __all__ = ["StdoutNotifier"]
@@ -56,6 +56,10 @@ def _page(intent: NotificationIntent, colour: str) -> Panel:
     if intent.description is not None:
         parts.append(Text(intent.description))
     parts.append(grid)
+    if intent.shares:
+        parts.append(Text("carried by\n" + shares_text(intent)))
+    if intent.group is not None and intent.group.examples:
+        parts.append(Text("\n".join(intent.group.examples)))
     if intent.advice is not None:
         parts.append(Text(f"do: {intent.advice}", style="bold"))
     parts += [Text(f"{clock(note.at_us)} {note.text}") for note in intent.history]

@@ -11,7 +11,7 @@ from alerting.incident import format_value
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.rules.duration import format_duration
 
-__all__ = ["clip", "clock", "figures", "headline", "isotime", "masked"]
+__all__ = ["clip", "clock", "figures", "headline", "isotime", "masked", "shares_text"]
 
 
 def clip(text: str, limit: int) -> str:
@@ -56,7 +56,27 @@ def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
     day = _time(intent.firing_since_us).strftime("%Y-%m-%d")
     pairs.append(("since", f"{day} {clock(intent.firing_since_us)} UTC ({lasted})"))
     pairs += [(name, label or "-") for name, label in sorted(intent.labels.items())]
+    if intent.group is not None:
+        group = intent.group
+        said = f"{group.firing:,} firing, {group.resolved:,} resolved, {group.muted:,} muted"
+        pairs.insert(0, ("alerts", said))
+    if intent.acknowledged is not None:
+        ack = intent.acknowledged
+        pairs.append(("acknowledged", f"{ack.by}, {clock(ack.at_us)} UTC"))
     return pairs
+
+
+def shares_text(intent: NotificationIntent) -> str:
+    """Return which label values carry the change, a line each; empty when it is not known."""
+    lines = []
+    for share in intent.shares:
+        line = f"{share.label}={share.value or '-'}: {share.share:.0%} of the change"
+        line += f" with {share.traffic:.0%} of the requests"
+        if share.before is not None or share.now is not None:
+            before, now = (format_value(v, intent.unit) for v in (share.before, share.now))
+            line += f" ({before} -> {now})"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def masked(text: str, secrets: Iterable[SecretStr]) -> str:

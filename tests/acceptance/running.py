@@ -68,7 +68,12 @@ class Running:
 
 @contextmanager
 def running_stack(
-    path: Path, *, workers: int = 1, clickhouse_port: int = 0, **environment: str
+    path: Path,
+    *,
+    workers: int = 1,
+    clickhouse_port: int = 0,
+    api_port: int | None = None,
+    **environment: str,
 ) -> Iterator[Running]:
     """Run a stack in a directory, in fast motion unless the environment says otherwise."""
     said: list[str] = []
@@ -76,6 +81,7 @@ def running_stack(
         path,
         workers=workers,
         clickhouse_port=clickhouse_port,
+        api_port=api_port,
         environment={**FAST, **environment},
     )
     with Stack(load_settings(), options, tell=said.append) as stack:

@@ -18,6 +18,7 @@ from schemas.alert import AlertTransition
 from schemas.base import Message
 from schemas.clickhouse.erase import erase_user
 from schemas.clickhouse.migrate import migrate, store_client
+from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.dead_letter import DeadLetter
 from schemas.engine import EngineSample
 from schemas.evaluation import EvalResult
@@ -54,6 +55,11 @@ TABLES: dict[str, tuple[tuple[type[Message], ...], set[str], set[str]]] = {
         {*PLACE, "at"},
         # Of the request alone; its evidence and reason tell what a reader of the audit needs.
         {"dry_run", "undoes", "verify_within_s", "requested_at"},
+    ),
+    "commands": (
+        (SilenceCommand, ExpireCommand, AckCommand, DecideCommand),
+        PLACE,
+        set(),
     ),
     "flags": ((FlagValue,), PLACE, set()),
     "evals": ((EvalResult,), set(), set()),

@@ -1,11 +1,11 @@
-"""``tocsin worker``, ``executor`` and ``migrate``: the processes of a deployment."""
+"""``tocsin worker``, ``executor``, ``api`` and ``migrate``: the processes of a deployment."""
 
 from __future__ import annotations
 
 from schemas.errors import TocsinError
 from tocsin.cli.console import console, errors_told, settings_for_command
 
-__all__ = ["MetricsAddressError", "executor", "migrate", "show_metrics", "worker"]
+__all__ = ["MetricsAddressError", "api", "executor", "migrate", "show_metrics", "worker"]
 
 
 class MetricsAddressError(TocsinError):
@@ -82,6 +82,30 @@ def executor() -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             await run_executor(settings, stop)
+
+        asyncio.run(run())
+
+
+def api() -> None:
+    """Run the HTTP API for alerts, silences, acknowledgements and Slack's buttons until SIGTERM.
+
+    It listens on loopback unless TOCSIN_API__HOST says otherwise, which needs TOCSIN_API__TOKEN.
+
+    Example: TOCSIN_API__HOST=0.0.0.0 TOCSIN_API__TOKEN=... tocsin api
+    """
+    import asyncio
+    import signal
+
+    from tocsin.api.serve import serve_api
+
+    with errors_told():
+        settings = settings_for_command()
+
+        async def run() -> None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            await serve_api(settings, stop)
 
         asyncio.run(run())
 

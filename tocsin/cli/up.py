@@ -25,9 +25,10 @@ def up(
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="of the first worker; 0: a free one")
     ] = 9464,
+    api_port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one")] = 9466,
     workers: Annotated[int, typer.Option(min=1, max=16)] = 1,
 ) -> None:
-    """Run broker, store, workers and executor on this machine until Ctrl-C or SIGTERM.
+    """Run broker, store, workers, executor and API on this machine until Ctrl-C or SIGTERM.
 
     The broker keeps its log in memory, the store its rows in the data directory.
 
@@ -37,7 +38,9 @@ def up(
 
     with errors_told():
         settings = settings_for_command()
-        options = StackOptions(data_dir, kafka_port, clickhouse_port, metrics_port, workers)
+        options = StackOptions(
+            data_dir, kafka_port, clickhouse_port, metrics_port, api_port, workers
+        )
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -61,6 +64,7 @@ def _addresses(stack: Stack) -> Table:
     )
     for number, url in enumerate(stack.metrics_urls):
         table.add_row(f"metrics of worker {number}", url)
+    table.add_row("API", stack.api_url)
     table.add_row("metrics of the executor", stack.executor_metrics_url)
     table.add_row("flags (flagd format)", str(settings.flags.path))
     table.add_row("logs", str(settings.data_dir / "logs"))

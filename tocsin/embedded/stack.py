@@ -1,4 +1,4 @@
-"""The embedded stack: broker, store, workers and executor on this machine, in one data directory.
+"""The embedded stack: broker, store, workers, executor and API, in one data directory.
 
 Nothing beyond this launcher knows that it is embedded: every part gets addresses, no more.
 """
@@ -38,12 +38,13 @@ _FETCH_WAIT_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Where the stack lives and listens; port 0 takes a free one."""
+    """Where the stack lives and listens; port 0 takes a free one, ``api_port`` None runs no API."""
 
     data_dir: Path
     kafka_port: int = 0
     clickhouse_port: int = 0
     metrics_port: int = 0
+    api_port: int | None = None
     workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,6 +91,11 @@ class Stack:
         return f"http://{LOOPBACK}:{self.settings.actuators.metrics_port}/metrics"
 
     @property
+    def api_url(self) -> str:
+        """Return the API's address, if it runs."""
+        return f"http://{LOOPBACK}:{self.settings.api.port}"
+
+    @property
     def metrics_urls(self) -> list[str]:
         """Return where each worker shows its metrics."""
         first = self.settings.streams.metrics_port
@@ -121,6 +127,9 @@ class Stack:
         self._exit.enter_context(DirectoryLock(options.data_dir, lambda: dt.datetime.now(dt.UTC)))
         kafka_port = choose_port("broker", options.kafka_port, "--kafka-port")
         metrics_port = choose_port("worker's /metrics", options.metrics_port, "--metrics-port")
+        api_port = 0
+        if options.api_port is not None:
+            api_port = choose_port("API", options.api_port, "--api-port")
         if options.clickhouse_port:
             choose_port("store", options.clickhouse_port, "--clickhouse-port")
         logs = options.data_dir / "logs"
@@ -137,14 +146,16 @@ class Stack:
         self._exit.callback(store.stop)
         self._tell("starting the broker")
         broker.wait_until(lambda: broker_answers(LOOPBACK, kafka_port))
-        self._configure(kafka_port, address.port, metrics_port)
+        self._configure(kafka_port, address.port, metrics_port, api_port)
         applied = migrate(self.settings.clickhouse)
         self._tell(f"schema ready ({len(applied)} migrations applied)")
         created = asyncio.run(ensure_topics(self.settings.kafka))
         self._tell(f"topics ready ({len(created)} created)")
         self._start_processes(logs, metrics_port)
 
-    def _configure(self, kafka_port: int, clickhouse_port: int, metrics_port: int) -> None:
+    def _configure(
+        self, kafka_port: int, clickhouse_port: int, metrics_port: int, api_port: int
+    ) -> None:
         data_dir = self._options.data_dir.resolve()
         kafka = KafkaSettings(
             bootstrap=f"{LOOPBACK}:{kafka_port}",
@@ -162,6 +173,7 @@ class Stack:
         streams = self._base.streams.model_copy(update={"metrics_port": metrics_port})
         executor_port = choose_port("executor's /metrics", 0, "")
         actuators = self._base.actuators.model_copy(update={"metrics_port": executor_port})
+        api = self._base.api.model_copy(update={"host": LOOPBACK, "port": api_port})
         self.settings = self._base.model_copy(
             update={
                 "data_dir": data_dir,
@@ -170,6 +182,7 @@ class Stack:
                 "flags": flags,
                 "streams": streams,
                 "actuators": actuators,
+                "api": api,
             }
         )
         self.environment = {
@@ -182,6 +195,8 @@ class Stack:
             **_clickhouse_variables(clickhouse),
             "TOCSIN_FLAGS__PATH": str(flags.path),
             "TOCSIN_ACTUATORS__METRICS_PORT": str(executor_port),
+            "TOCSIN_API__HOST": LOOPBACK,
+            "TOCSIN_API__PORT": str(api_port),
             **self._options.environment,
         }
 
@@ -193,6 +208,9 @@ class Stack:
             worker = self._tocsin(f"worker-{number}", "worker", logs, port)
             self.workers.append(worker)
         executor = self._tocsin("executor", "executor", logs, metrics_port)
+        if self._options.api_port is not None:
+            api = self._tocsin("api", "api", logs, metrics_port)
+            api.wait_until(lambda: _answers(f"{self.api_url}/healthz"))
         for number, worker in enumerate(self.workers):
             url = f"http://{LOOPBACK}:{metrics_port + number}/metrics"
             seconds = worker.wait_until(lambda url=url: _worker_ready(url))  # type: ignore[misc]
@@ -217,6 +235,13 @@ def _clickhouse_variables(clickhouse: ClickHouseSettings) -> dict[str, str]:
         "TOCSIN_CLICKHOUSE__PASSWORD": clickhouse.password.get_secret_value(),
         "TOCSIN_CLICKHOUSE__DATABASE": clickhouse.database,
     }
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _worker_ready(url: str) -> bool:

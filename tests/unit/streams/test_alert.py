@@ -11,10 +11,12 @@ from alerting.rules import parse_rules
 from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
 from schemas.alert import AlertPhase
 from schemas.base import SCHEMA_VERSION
+from schemas.command import CommandVia, SilenceCommand
 from schemas.signal import Signal, SignalName
 from schemas.topics import Topics
 from streams import retry
 from streams.alert import AlertAgent
+from streams.silences import Silences
 from tests.support.streams import Log, Outbox
 
 START = 1_790_000_000_000_000
@@ -55,9 +57,9 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_LONGEST_S", 0.0)
 
 
-def agent(table: dict[str, str], outbox: Outbox) -> AlertAgent:
+def agent(table: dict[str, str], outbox: Outbox, silences: Silences | None = None) -> AlertAgent:
     rules = parse_rules(RULES, "rules.yaml")
-    return AlertAgent(rules, Policy(), table, outbox, max_lag_s=60)
+    return AlertAgent(rules, Policy(), table, outbox, max_lag_s=60, silences=silences)
 
 
 def signal(at_s: float, value: float | None, samples: int = 100, **fields: Any) -> Signal:
@@ -111,6 +113,35 @@ async def test_an_alert_fires_pages_and_asks_for_its_action_after_the_dwell() ->
     assert request.kind is ActionKind.ROLLBACK
     assert request.requested_at_us >= START + 60_000_000
     assert len({intent.dedup_key for intent in outbox.of(Topics.NOTIFICATIONS)}) == 1
+
+
+@pytest.mark.parametrize("mutes_actions", [False, True])
+async def test_a_silence_leaves_remediation_alone_unless_it_says_otherwise(
+    mutes_actions: bool,
+) -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    silences = Silences({})
+    silences.add(
+        SilenceCommand(
+            schema_version=SCHEMA_VERSION,
+            command_id="c",
+            by="alice",
+            via=CommandVia.API,
+            reason="migration",
+            at_us=START,
+            subject="s",
+            matchers=("model_version=v2",),
+            starts_us=START,
+            ends_us=START + 3_600_000_000,
+            mutes_actions=mutes_actions,
+        )
+    )
+    alerts = agent(table, outbox, silences)
+    for at_s in range(0, 90, 10):
+        await alerts.on_signal(signal(at_s, 0.2))
+    assert len(requests(outbox)) == (0 if mutes_actions else 1)
+    barred = "refused by policy: silenced by alice, actions too: migration"
+    assert any(barred in t.reason for t in outbox.of(Topics.ALERTS)) is mutes_actions
 
 
 async def test_a_restart_goes_on_where_it_stood_and_repeats_no_page() -> None:

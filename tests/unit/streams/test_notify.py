@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import json
 
+import pytest
 from prometheus_client import REGISTRY
 
 from alerting.errors import NotifyRefused, NotifyRetryable
@@ -11,10 +13,9 @@ from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt
 from schemas.alert import AlertPhase, Severity
 from schemas.base import SCHEMA_VERSION
-from schemas.topics import Topics
+from streams import notify as notify_module
 from streams.notify import Delivery, NotifyAgent
 from tests.support.events import NOW_US
-from tests.unit.streams.fakes import FakeEvent, FakeStream
 
 
 def intent(
@@ -184,16 +185,200 @@ async def test_what_a_stopped_worker_left_is_delivered_by_the_next() -> None:
     assert [revision for revision, *_ in second.receiver.shown] == [1]
 
 
-async def test_an_unreadable_intent_is_counted_and_the_next_one_taken_in() -> None:
-    def refused() -> Any:
-        labels = {"topic": Topics.NOTIFICATIONS.name}
-        return REGISTRY.get_sample_value("tocsin_messages_refused_total", labels) or 0.0
+async def test_one_failure_is_enough_to_let_the_others_of_that_receiver_wait() -> None:
+    setup = Setup(Receiver("n-many", NotifyRetryable("down")))
+    for number in range(20):
+        setup.agent.take_in(intent(1, incident=f"i-{number}"))
+    wait_s = await setup.deliver()
+    assert setup.receiver.tried == 1
+    assert wait_s is not None
+    setup.now_us += round(wait_s * 1e6)
+    assert await setup.deliver() is None
+    assert len(setup.receiver.shown) == 20
+    assert setup.receiver.tried == 21
 
-    before = refused()
-    setup = Setup(Receiver("n-garbage"))
-    events = [FakeEvent(b"{"), FakeEvent(None, 1), FakeEvent(intent(1).to_json(), 2)]
-    await setup.agent.run(FakeStream(events))
+
+async def test_one_message_that_always_fails_keeps_no_other_from_its_receiver() -> None:
+    class Chokes(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            if intent.incident_id == "i-0":
+                self.tried += 1
+                raise NotifyRetryable("500 on this one")
+            return await super().send(intent, receipt)
+
+    setup = Setup(Chokes("n-poison"))
+    for number in range(5):
+        setup.agent.take_in(intent(1, incident=f"i-{number}"))
+    for _ in range(10):
+        wait_s = await setup.deliver()
+        setup.now_us += round((wait_s or 0) * 1e6)
+    assert len(setup.receiver.shown) == 4
+    assert setup.delivery("i-0").pending is not None
+
+
+async def test_what_a_receiver_asked_for_outlives_the_worker() -> None:
+    table: dict[str, str] = {}
+    first = Setup(Receiver("n-ask", NotifyRetryable("429", 30)), table)
+    first.agent.take_in(intent(1))
+    await first.deliver()
+    second = Setup(Receiver("n-ask"), table)
+    assert await second.deliver() == 30
+    assert second.receiver.tried == 0
+
+
+async def test_an_attempt_that_a_crash_cut_off_is_made_again_once_its_lease_is_over() -> None:
+    class Dies(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            await super().send(intent, receipt)
+            raise SystemExit  # after the receiver had it, before we know
+
+    table: dict[str, str] = {}
+    first = Setup(Dies("n-lease"), table)
+    first.agent.take_in(intent(1))
+    with pytest.raises(SystemExit):
+        await first.deliver()
+    assert first.delivery().lease is not None
+    second = Setup(Receiver("n-lease"), table)
+    assert await second.deliver() == 20  # it might be under way still, elsewhere
+    assert second.receiver.tried == 0
+    second.now_us += 20_000_000
+    assert await second.deliver() is None
+    assert [revision for revision, *_ in second.receiver.shown] == [1]
+    assert second.delivery().lease is None
+
+
+async def test_an_attempt_takes_no_longer_than_its_lease() -> None:
+    class Hangs(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            self.tried += 1
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    setup = Setup(Hangs("n-hangs"))
+    setup.agent = NotifyAgent(setup.receiver, setup.table, lambda: setup.now_us, lease_s=0.05)
+    setup.agent.take_in(intent(1))
+    assert await setup.deliver() is not None
+    assert setup.receiver.tried == 1
+    assert setup.delivery().attempts == 1
+
+
+async def test_a_newer_state_that_comes_during_a_send_is_sent_next() -> None:
+    class Slow(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            if intent.revision == 1:
+                setup.agent.take_in(newer)
+            return await super().send(intent, receipt)
+
+    newer = intent(2)
+    setup = Setup(Slow("n-during"))
+    setup.agent.take_in(intent(1))
     await setup.deliver()
-    assert [revision for revision, *_ in setup.receiver.shown] == [1]
-    assert refused() - before == 2
-    assert [event.acked for event in events] == [1, 1, 1]
+    assert setup.delivery().pending == newer
+    await setup.deliver()
+    assert [revision for revision, *_ in setup.receiver.shown] == [1, 2]
+
+
+class Told:
+    """Another receiver's outbox."""
+
+    def __init__(self) -> None:
+        self.taken: list[NotificationIntent] = []
+
+    def take_in(self, intent: NotificationIntent) -> None:
+        self.taken.append(intent)
+
+    def newest(self, incident_id: str) -> int:
+        return 0
+
+
+async def test_a_receiver_that_fails_for_a_minute_is_told_to_the_others_and_so_is_its_return() -> (
+    None
+):
+    table: dict[str, str] = {}
+    setup = Setup(Receiver("n-trouble", *[NotifyRetryable("503")] * 40), table)
+    other = Told()
+    setup.agent.alarm([other])
+    setup.agent.take_in(intent(1))
+    while setup.now_us < NOW_US + 59_000_000:
+        assert not other.taken
+        setup.now_us += round((await setup.deliver() or 0) * 1e6)
+    while not other.taken:
+        setup.now_us += round((await setup.deliver() or 0) * 1e6)
+    (said,) = other.taken
+    assert (said.event, said.loud, said.rule) == (NotifyEvent.TRIGGER, True, "delivery-failed")
+    assert "n-trouble" in said.title
+    assert "503" in said.news[0]
+    # It is told once, and the next worker knows.
+    second = Setup(Receiver("n-trouble", NotifyRetryable("503")), table)
+    second.now_us = setup.now_us
+    second.agent.alarm([other])
+    for _ in range(2):
+        second.now_us += round((await second.deliver() or 0) * 1e6)
+    await second.deliver()
+    assert second.receiver.shown
+    assert [one.event for one in other.taken] == [NotifyEvent.TRIGGER, NotifyEvent.RESOLVE]
+    assert len({one.dedup_key for one in other.taken}) == 1
+    assert [one.revision for one in other.taken] == [1, 2]
+    assert gauge("n-trouble") == 0
+
+
+async def test_a_message_that_is_refused_is_told_to_the_others_at_once() -> None:
+    setup = Setup(Receiver("n-refusal", NotifyRefused("no such channel")))
+    other = Told()
+    setup.agent.alarm([other])
+    setup.agent.take_in(intent(1))
+    await setup.deliver()
+    (said,) = other.taken
+    assert "no such channel, 1 given up" in said.news[0]
+    assert gauge("n-refusal") == 1
+
+
+async def test_two_receivers_that_refuse_do_not_tell_each_other_for_ever() -> None:
+    table: dict[str, str] = {}
+    refusals = [NotifyRefused("no")] * 100
+    pair = [Setup(Receiver(name, *refusals), table) for name in ("n-left", "n-right")]
+    pair[0].agent.alarm([pair[1].agent])
+    pair[1].agent.alarm([pair[0].agent])
+    pair[0].agent.take_in(intent(1))
+    for _ in range(10):
+        for setup in pair:
+            await setup.deliver()
+    assert sum(setup.receiver.tried for setup in pair) == 2
+
+
+def gauge(name: str) -> float | None:
+    return REGISTRY.get_sample_value("tocsin_receiver_failing", {"notifier": name})
+
+
+async def test_an_attempt_waits_for_the_changelog_but_not_for_a_broker_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Notes(Receiver):
+        async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
+            order.append("sent")
+            return await super().send(intent, receipt)
+
+    async def durable() -> None:
+        assert json.loads(setup.table["n-durable:i-1"])["lease"]
+        order.append("durable")
+        if len(order) > 2:
+            raise ConnectionError("no broker")
+
+    setup = Setup(Notes("n-durable"))
+    setup.agent = NotifyAgent(setup.receiver, setup.table, lambda: setup.now_us, durable=durable)
+    setup.agent.take_in(intent(1))
+    await setup.deliver()
+    setup.agent.take_in(intent(2))
+    await setup.deliver()
+    assert order == ["durable", "sent", "durable", "sent"]
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(notify_module, "_CHANGELOG_S", 0.01)
+    setup.agent = NotifyAgent(setup.receiver, setup.table, lambda: setup.now_us, durable=hangs)
+    setup.agent.take_in(intent(3))
+    await setup.deliver()
+    assert [revision for revision, *_ in setup.receiver.shown] == [1, 2, 3]

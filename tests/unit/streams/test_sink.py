@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 
 from schemas.alert import AlertPhase, AlertTransition, Severity
 from schemas.base import SCHEMA_VERSION
+from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.topics import Topics
 from streams.errors import StoreUnavailableError
 from streams.inserts import Rows
@@ -87,3 +88,31 @@ async def test_a_fault_of_ours_is_counted_and_does_not_stop_the_topic() -> None:
     )
     assert [row["fingerprint"] for row in store.tables["alerts"]] == ["f-2"]
     assert refused() - before == 2
+
+
+async def test_every_kind_of_command_is_a_row_whose_unknown_fields_are_empty() -> None:
+    base = {
+        "schema_version": SCHEMA_VERSION,
+        "command_id": "c",
+        "by": "alice",
+        "via": "api",
+        "reason": "planned",
+        "at_us": NOW_US,
+        "subject": "s",
+    }
+    commands = [
+        SilenceCommand(**base, matchers=("model=m",), starts_us=1, ends_us=2, mutes_actions=True),
+        ExpireCommand(**base),
+        AckCommand(**base),
+        DecideCommand(**base, incident_id="i", approve=False),
+    ]
+    store = FakeStore()
+    sink = next(sink for sink in SINKS if sink.topic is Topics.COMMANDS)
+    events = [FakeEvent(command.to_json(), n) for n, command in enumerate(commands)]
+    await SinkAgent(sink, store, "log-1", list).run(FakeStream(events))
+    rows = store.tables["commands"]
+    assert [row["type"] for row in rows] == ["silence", "expire", "ack", "decide"]
+    assert [row["approve"] for row in rows] == [None, None, None, False]
+    assert [row["matchers"] for row in rows] == [("model=m",), [], [], []]
+    assert [(row["starts"], row["ends"]) for row in rows] == [(1, 2), *[(None, None)] * 3]
+    assert {(row["by"], row["reason"], row["at"]) for row in rows} == {("alice", "planned", NOW_US)}

@@ -59,7 +59,9 @@ def test_a_file_is_no_data_directory(tmp_path: Path, command: str) -> None:
     assert "cannot be the data directory" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("option", ["--kafka-port", "--clickhouse-port", "--metrics-port"])
+@pytest.mark.parametrize(
+    "option", ["--kafka-port", "--clickhouse-port", "--metrics-port", "--api-port"]
+)
 def test_a_port_is_no_larger_than_ports_are(option: str) -> None:
     result = CliRunner().invoke(app, ["up", option, "70000"])
     assert result.exit_code == 2

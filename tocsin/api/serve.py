@@ -1,0 +1,97 @@
+"""Run the API in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from schemas.clock import Clock, system_clock
+from schemas.settings import ApiSettings, Settings
+from streams.store import Store
+from tocsin.api.app import create_app
+from tocsin.api.errors import ApiStartError
+from tocsin.api.reading import Reading
+from tocsin.api.sending import CommandSender
+from tocsin.api.slack import SlackClicks
+
+__all__ = ["check_address", "serve_api"]
+
+log = structlog.get_logger(__name__)
+
+
+def check_address(settings: ApiSettings) -> None:
+    """Return if the API may listen where the settings say.
+
+    Raises:
+        ApiStartError: others than this machine could reach it, and there is no token.
+    """
+    if settings.token.get_secret_value() or _loopback(settings.host):
+        return
+    raise ApiStartError(
+        f"api.host is {settings.host}, which others can reach, and there is no token: "
+        "set TOCSIN_API__TOKEN, or TOCSIN_API__HOST=127.0.0.1"
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = system_clock) -> None:
+    """Serve until ``stop`` is set.
+
+    Raises:
+        ApiStartError: it cannot listen there, or must not.
+    """
+    api = settings.api
+    check_address(api)
+    listener = _listen(api)
+    store, sender = Store(settings.clickhouse), CommandSender(settings.kafka)
+    clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers)
+    app = create_app(Reading(store), sender, clicks, api.token, clock)
+    server = _Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, lifespan="off"
+        )
+    )
+    log.info("api_listens", host=api.host, port=listener.getsockname()[1])
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        stopping.cancel()
+        await serving
+        await sender.close()
+        store.close()
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to who runs this: they say when to stop."""
+        yield
+
+
+def _listen(settings: ApiSettings) -> socket.socket:
+    try:
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+        )
+    except OSError as error:
+        raise ApiStartError(
+            f"the API cannot listen on {settings.host}:{settings.port}: "
+            f"{error.strerror or error}; choose another with TOCSIN_API__HOST and TOCSIN_API__PORT"
+        ) from None
