@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,8 @@ _decode: Final = msgspec.json.Decoder(EventStruct | list[EventStruct]).decode  #
 _encode: Final = msgspec.json.Encoder().encode
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OBJECT: Final = ord("{")
+_PART_BYTES: Final = 768 * 1024
 _ID: Final = 36
 _HYPHENS: Final = [8, 13, 18, 23]
 _IN_ID: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef-", np.uint8))
@@ -54,14 +57,22 @@ class Decoded:
     """Events in the order of the log, and what was refused.
 
     ``records`` and ``indexes`` (int64, shape (n,)) say where each event stood: in which record of
-    the micro-batch, at which place of a batch record. ``event_ids`` are the texts of that column.
+    the micro-batch, at which place of a batch record.
     """
 
     columns: EventColumns
     records: NDArray[np.int64]
     indexes: NDArray[np.int64]
-    event_ids: list[str]
     refused: list[Refused]
+
+    @property
+    def event_ids(self) -> list[str]:
+        """Return the events' ids, made anew.
+
+        The decoded texts are not kept: between those that are freed they would hold memory in
+        pieces, so that each part is decoded into new memory, which costs half as much again.
+        """
+        return self.columns.values("event_id")
 
     @property
     def events(self) -> list[RequestEvent]:
@@ -85,18 +96,65 @@ def decode_records(
         future_us: how far ahead of ``now_us`` an event may end.
         max_bytes: larger records are refused without being parsed.
     """
+    parts = [
+        _decode_part(values[start:stop], now_us + future_us, max_bytes, start)
+        for start, stop in _parts(values)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Decoded(
+        EventColumns.join([part.columns for part in parts]),
+        np.concatenate([part.records for part in parts]),
+        np.concatenate([part.indexes for part in parts]),
+        [refused for part in parts for refused in part.refused],
+    )
+
+
+def _parts(values: Sequence[bytes | None]) -> list[tuple[int, int]]:
+    """Return where to cut records, so that a part's events stay in the processor's cache.
+
+    20,000 events at once take 5.2 us each to decode and to turn into columns, 1,000 take 2.9 us.
+    """
+    sizes = np.fromiter((len(value) if value else 0 for value in values), np.int64, len(values))
+    numbers = (np.cumsum(sizes) - sizes) // _PART_BYTES
+    cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(values)]
+    return list(pairwise(cuts))
+
+
+def _decode_part(
+    values: Sequence[bytes | None], latest_us: int, max_bytes: int, first: int
+) -> Decoded:
+    """Decode some records, of which the first has the given number."""
     taken = _Taken()
-    for record, value in enumerate(values):
-        # One call a record. Joining records first is slower (2.0 against 1.1 us an event of 680
-        # bytes: the joined copy falls out of the cache), and could join torn ones to a whole.
-        item = _decoded(value) if value and len(value) <= max_bytes else None
-        if not item:
-            taken.decode_alone(record, value, max_bytes)
-        elif isinstance(item, list):
-            taken.add_all(record, item)
-        else:
-            taken.add(record, 0, item)
-    return taken.decoded(values, now_us + future_us)
+    if not _decode_singles(taken, values, max_bytes):
+        for record, value in enumerate(values):
+            item = _decoded(value) if value and len(value) <= max_bytes else None
+            if not item:
+                taken.decode_alone(record, value, max_bytes)
+            elif isinstance(item, list):
+                taken.add_all(record, item)
+            else:
+                taken.add(record, 0, item)
+    return taken.decoded(values, latest_us, first)
+
+
+def _decode_singles(taken: _Taken, values: Sequence[Any], max_bytes: int) -> bool:
+    """Decode records of one good event each; return whether that is what they are.
+
+    One call a record: joined records take longer (2.0 against 1.1 us an event of 680 bytes, for the
+    copy falls out of the cache), and torn ones could join to a whole.
+    """
+    alone = all(values) and all(value[0] == _OBJECT for value in values)
+    if not alone or max(map(len, values)) > max_bytes:
+        return False
+    try:
+        structs = [_decode(value) for value in values]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    taken.structs = structs
+    taken.records = list(range(len(structs)))
+    taken.indexes = [0] * len(structs)
+    return True
 
 
 def _decoded(value: bytes) -> Any:
@@ -150,18 +208,17 @@ class _Taken:
             self._decode_event(record, index, item, orjson.dumps(item), alone=False)
         return None
 
-    def decoded(self, values: Sequence[bytes | None], latest_us: int) -> Decoded:
+    def decoded(self, values: Sequence[bytes | None], latest_us: int, first: int) -> Decoded:
         """Return what was taken, less what its columns show to be impossible."""
         columns = EventColumns.from_structs(self.structs)
         suspects = _suspects(columns, self.structs, latest_us)
         if suspects.any():
-            return self._without(suspects, values, latest_us).decoded(values, latest_us)
+            return self._without(suspects, values, latest_us).decoded(values, latest_us, first)
         return Decoded(
             columns,
-            np.asarray(self.records, np.int64),
+            np.asarray(self.records, np.int64) + first,
             np.asarray(self.indexes, np.int64),
-            [struct.event_id for struct in self.structs],
-            self.refused,
+            [replace(refused, record=refused.record + first) for refused in self.refused],
         )
 
     def _without(

@@ -40,12 +40,15 @@ class Chunk:
 
 def cut(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Yield fetched records in parts of about 1 MiB, so that what is in hand stays bounded."""
+    sizes = [len(record.value or b"") for record in records]
+    if sum(sizes) <= _CHUNK_BYTES:
+        if records:
+            yield records
+        return
     start, size = 0, 0
-    for place, record in enumerate(records):
-        length = len(record.value or b"")
+    for place, length in enumerate(sizes):
         if place > start and size + length > _CHUNK_BYTES:
             yield records[start:place]
             start, size = place, 0
         size += length
-    if start < len(records):
-        yield records[start:]
+    yield records[start:]

@@ -71,7 +71,7 @@ class _Records:
         counts = [len(chunk.offsets) for chunk in ordered]
         return cls(
             np.repeat([chunk.partition for chunk in ordered], counts).astype(np.int64),
-            np.fromiter((o for chunk in ordered for o in chunk.offsets), np.int64, sum(counts)),
+            np.concatenate([_NONE, *(np.array(chunk.offsets, np.int64) for chunk in ordered)]),
             [value for chunk in ordered for value in chunk.values],
         )
 
