@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from tocsin.embedded.store.connection import EngineConnection
 from tocsin.embedded.store.errors import EngineError
+from tocsin.embedded.store.spool import Spool
 
 __all__ = ["Engine"]
 
@@ -61,6 +62,10 @@ class Engine:
     def scratch_file(self) -> Path:
         """Give the name of a file that does not exist yet; what a crash leaves goes at start."""
         return self._scratch / uuid.uuid4().hex
+
+    def spool(self) -> Spool:
+        """Open a place for the rows of an INSERT. Raises: EngineError."""
+        return Spool(self._scratch)
 
     def interrupt(self) -> None:
         """Ask every running query to stop; they fail with code 394."""
