@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from tocsin.embedded.store.connection import EngineConnection
+from tocsin.embedded.store.damage import DamageWatch
+from tocsin.embedded.store.disk import Disk
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.spool import Spool
 
@@ -53,6 +55,8 @@ class Engine:
         # The engine lives as long as one connection does.
         self._anchor = self._connect()
         row = self._anchor.run(b"SELECT version(), timezone(), hostName()", "TabSeparated", {})
+        self._disk = Disk(self._scratch)
+        self.damage = DamageWatch(self._connect, self._disk)
         self.version, self.timezone, self.host_name = row.data.decode().rstrip("\n").split("\t")
 
     def connect(self) -> EngineConnection:
@@ -65,7 +69,11 @@ class Engine:
 
     def spool(self) -> Spool:
         """Open a place for the rows of an INSERT. Raises: EngineError."""
-        return Spool(self._scratch)
+        return Spool(self._scratch, self._disk)
+
+    def check_space(self) -> None:
+        """Refuse to write more when the disk is nearly full. Raises: EngineError (243)."""
+        self._disk.check()
 
     def interrupt(self) -> None:
         """Ask every running query to stop; they fail with code 394."""
@@ -77,6 +85,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the engine; every other connection must be closed before."""
+        self.damage.close()
         self._anchor.close()
 
     def _connect(self) -> EngineConnection:

@@ -41,6 +41,8 @@ _CONCATENATE = frozenset(
         *("JSONEachRow", "JSONLines", "NDJSON", "JSONCompactEachRow", "LineAsString"),
     )
 )
+# What makes the disk fuller; ALTER, DROP, TRUNCATE and DELETE may be what makes room.
+_FILLING = frozenset(("INSERT", "WITH", "CREATE"))
 _DEFAULT_FORMAT = "TabSeparated"
 _PIECE = 1 << 20
 
@@ -116,7 +118,12 @@ class Exchange:
             # Held in memory, such a result would take several times its size: 2 GB for 425 MB.
             self._whole, self.summary = self._to_file(connection, text)
         else:
+            if word in _FILLING:
+                self._engine.check_space()
+            mark = self._engine.damage.mark()
             result = connection.run(text, self.format, params)
+            if kind == "MUTATING":
+                self._engine.damage.check(mark, connection)
             self._whole, self.summary = BytesIO(result.data), result.summary
 
     def fetch(self) -> bytes:
@@ -162,7 +169,9 @@ class Exchange:
             connection = self._opened()
             query = insert_from_file(self._insert, self._rows.path)
             _class_of(connection, query)
+            mark = self._engine.damage.mark()
             self.summary = connection.insert(query, self._request.params)
+            self._engine.damage.check(mark, connection)
 
     def close(self) -> None:
         """Stop what still runs and give the connection back, as it was for a session."""
@@ -203,7 +212,10 @@ class Exchange:
         target = self._engine.scratch_file()
         try:
             query = into_file(text, str(target), self.format)
+            self._engine.check_space()
+            mark = self._engine.damage.mark()
             result = connection.run(query, "Null", self._request.params)
+            self._engine.damage.check(mark, connection)
             # The name goes at once, the bytes when the answer has been sent or the process ends.
             return target.open("rb"), result.summary
         finally:

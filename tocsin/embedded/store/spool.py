@@ -10,6 +10,7 @@ import errno
 import tempfile
 from pathlib import Path
 
+from tocsin.embedded.store.disk import Disk
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import ErrorCode
 
@@ -22,10 +23,12 @@ class Spool:
     """Bytes in a file of `directory` that has no name: they go with `close`, or with the process.
 
     Raises:
-        EngineError: the file cannot be made.
+        EngineError: the disk is nearly full (243), or the file cannot be made (76).
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._disk = disk
+        disk.check()
         try:
             self._file = tempfile.TemporaryFile(buffering=0, dir=directory)  # noqa: SIM115 - close()
         except OSError as error:
@@ -40,8 +43,9 @@ class Spool:
         """Add bytes.
 
         Raises:
-            EngineError: the disk is full (243), or fails otherwise (75).
+            EngineError: the disk is nearly full (243), or fails otherwise (75).
         """
+        self._disk.check()
         left = memoryview(data)
         try:
             while left:
