@@ -124,6 +124,23 @@ def test_writes_that_fail_halfway_and_the_same_insert_again(
         ]
 
 
+def test_a_failed_write_is_repaired_though_another_error_is_told(tmp_path: Path) -> None:
+    with StoreProcess(tmp_path) as store:
+        client = open_client(store.address)
+        make_tables(client)
+        client.command("ALTER TABLE t ADD COLUMN pad String DEFAULT randomPrintableASCII(300)")
+        client.command("INSERT INTO bad VALUES (7)")
+        body = rows(client, "Native", 0)
+        with small_files(store):
+            with pytest.raises(DatabaseError, match=r"Code: 395"):
+                insert(client, "Native", body, "again")
+            assert padding(client) == 0
+        client.command("TRUNCATE TABLE bad")
+        insert(client, "Native", body, "again")
+        assert held(client) == [sums((0, ROWS))] * 3
+        assert padding(client) == ROWS * 300
+
+
 def test_a_merge_whose_writes_fail_loses_nothing(tmp_path: Path) -> None:
     with StoreProcess(tmp_path) as store:
         client = open_client(store.address)

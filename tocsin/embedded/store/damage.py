@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,7 @@ from tocsin.embedded.store.disk import Disk
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import ErrorCode
 
-__all__ = ["DamageWatch", "Mark"]
+__all__ = ["DamageWatch"]
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +44,8 @@ _ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What was known when something began to write."""
+class _Mark:
+    """What is known: so many writes had failed at a time."""
 
     failures: int
     at_s: float
@@ -71,30 +72,34 @@ class DamageWatch:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         with_count = connect()
-        self._mark = Mark(_failures(with_count), now())
+        self._mark = _Mark(_failures(with_count), now())
         self._connection = with_count
         disk.hold_reserve()
         self._thread = threading.Thread(target=self._look, name="damage-watch", daemon=True)
         self._thread.start()
 
-    def mark(self) -> Mark:
-        """Note what is known; to be called before something is written."""
-        return self._mark
-
-    def check(self, mark: Mark, connection: EngineConnection) -> None:
-        """Make sure that no write has failed since `mark`; else repair what is broken.
+    @contextmanager
+    def guard(self, connection: EngineConnection) -> Iterator[None]:
+        """Make sure that no write fails unseen while the body runs; else repair what is broken.
 
         Raises:
-            EngineError: a write has failed, of this query or of another one at the time (243).
+            EngineError: that of the body; or a write has failed, of this query or of another one
+                at the time (243).
         """
-        if _failures(connection) == mark.failures:
-            return
-        self._repair(mark)
-        raise EngineError(
-            ErrorCode.NOT_ENOUGH_SPACE,
-            "writing to the disk of the store failed, there may be no space left. "
-            "(NOT_ENOUGH_SPACE)",
-        )
+        mark = self._mark
+        try:
+            yield
+        except EngineError:
+            if _failures(connection) != mark.failures:
+                self._repair(mark)
+            raise
+        if _failures(connection) != mark.failures:
+            self._repair(mark)
+            raise EngineError(
+                ErrorCode.NOT_ENOUGH_SPACE,
+                "writing to the disk of the store failed, there may be no space left. "
+                "(NOT_ENOUGH_SPACE)",
+            )
 
     def close(self) -> None:
         """End the watch."""
@@ -109,13 +114,13 @@ class DamageWatch:
                 if _failures(self._connection) == mark.failures:
                     with self._lock:
                         if self._mark is mark:
-                            self._mark = Mark(mark.failures, at)
+                            self._mark = _Mark(mark.failures, at)
                 else:
                     self._repair(mark)
             except EngineError as error:
                 log.warning("store_repair_failed", error=str(error))
 
-    def _repair(self, mark: Mark) -> None:
+    def _repair(self, mark: _Mark) -> None:
         with self._lock:
             self._disk.use_reserve()
             connection = self._connect()
@@ -124,7 +129,7 @@ class DamageWatch:
                     failures, at = _failures(connection), self._now()
                     _repair_parts(connection, int(mark.at_s) - _SLACK_S)
                     if _failures(connection) == failures:
-                        self._mark = Mark(failures, at)
+                        self._mark = _Mark(failures, at)
                         break
             finally:
                 connection.close()

@@ -6,6 +6,7 @@ The steps are called one after the other by the HTTP side, each on some worker t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from typing import IO
@@ -120,10 +121,9 @@ class Exchange:
         else:
             if word in _FILLING:
                 self._engine.check_space()
-            mark = self._engine.damage.mark()
-            result = connection.run(text, self.format, params)
-            if kind == "MUTATING":
-                self._engine.damage.check(mark, connection)
+            changes = kind == "MUTATING"
+            with self._engine.damage.guard(connection) if changes else nullcontext():
+                result = connection.run(text, self.format, params)
             self._whole, self.summary = BytesIO(result.data), result.summary
 
     def fetch(self) -> bytes:
@@ -169,9 +169,8 @@ class Exchange:
             connection = self._opened()
             query = insert_from_file(self._insert, self._rows.path)
             _class_of(connection, query)
-            mark = self._engine.damage.mark()
-            self.summary = connection.insert(query, self._request.params)
-            self._engine.damage.check(mark, connection)
+            with self._engine.damage.guard(connection):
+                self.summary = connection.insert(query, self._request.params)
 
     def close(self) -> None:
         """Stop what still runs and give the connection back, as it was for a session."""
@@ -213,9 +212,8 @@ class Exchange:
         try:
             query = into_file(text, str(target), self.format)
             self._engine.check_space()
-            mark = self._engine.damage.mark()
-            result = connection.run(query, "Null", self._request.params)
-            self._engine.damage.check(mark, connection)
+            with self._engine.damage.guard(connection):
+                result = connection.run(query, "Null", self._request.params)
             # The name goes at once, the bytes when the answer has been sent or the process ends.
             return target.open("rb"), result.summary
         finally:
