@@ -1,8 +1,9 @@
-"""A connection to the engine, and what runs on it: a query, a streamed result, a fed INSERT."""
+"""A connection to the engine, and what runs on it: a query, a streamed result, an INSERT."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,13 @@ from typing import Any
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.statuses import ErrorCode
 
-__all__ = ["EngineConnection", "EngineInsert", "EngineResult", "EngineStream", "Summary"]
+__all__ = ["EngineConnection", "EngineResult", "EngineStream", "Summary"]
+
+# What the engine adds for rows that it reads from a file: a client sent them, and knows of no file.
+_FILE = re.compile(
+    r": \(in file/uri [^()]*\)|(?:: While executing File)?: data for INSERT was parsed from file"
+)
+_SAID_TWICE = re.compile(r"\. \((\w+)\) \(version [^()]*\)(?=\. \(\1\)$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +111,18 @@ class EngineConnection:
             raise EngineError.from_engine(str(error)) from error
         return EngineStream(self._handle, cursor)
 
-    def insert(self, head: bytes, input_format: str) -> EngineInsert:
-        """Start an INSERT (`head` without its FORMAT clause) that is fed bytes of rows.
+    def insert(self, query: bytes, params: Mapping[str, str]) -> Summary:
+        """Run an INSERT that reads its rows from a file and give the counters.
 
         Raises:
-            EngineError: the table or a column does not exist, or the head does not parse.
+            EngineError: the rows could not be read, or not all be written to the table and every
+                view behind it. Some may have been: the same rows with the same token complete them.
         """
         try:
-            cursor = self._handle.send_insert(head, input_format)
-        except RuntimeError as error:
-            raise EngineError.from_engine(str(error)) from error
-        return EngineInsert(self._handle, cursor)
+            return self.run(query, "Null", params).summary
+        except EngineError as error:
+            message = _SAID_TWICE.sub("", _FILE.sub("", error.message))
+            raise EngineError(error.code, message) from error
 
     def close(self) -> None:
         """Close the connection; a query still streaming on it is cancelled."""
@@ -154,44 +162,6 @@ class EngineStream:
         if not self._done:
             self._done = True
             self._handle.streaming_cancel_query(self._cursor)
-
-
-class EngineInsert:
-    """A running INSERT; nothing is committed before `finish` but full blocks (1,048,449 rows)."""
-
-    def __init__(self, handle: Any, cursor: Any) -> None:
-        self._handle = handle
-        self._cursor = cursor
-        self._open = True
-
-    def append(self, data: bytes) -> None:
-        """Feed bytes of the input format, cut anywhere.
-
-        Raises:
-            EngineError: the engine could not read or write the rows.
-        """
-        try:
-            self._handle.insert_append(self._cursor, data)
-        except RuntimeError as error:
-            raise EngineError.from_engine(str(error)) from error
-
-    def finish(self) -> Summary:
-        """Commit and give the counters.
-
-        Raises:
-            EngineError: the rows could not be read or written.
-        """
-        self._open = False
-        try:
-            return _summary(self._handle.insert_done(self._cursor))
-        except RuntimeError as error:
-            raise EngineError.from_engine(str(error)) from error
-
-    def cancel(self) -> None:
-        """Abandon the insert; nothing happens after `finish`."""
-        if self._open:
-            self._open = False
-            self._handle.insert_cancel(self._cursor)
 
 
 def _summary(result: Any) -> Summary:

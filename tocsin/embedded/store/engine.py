@@ -16,7 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from tocsin.embedded.store.connection import EngineConnection
+from tocsin.embedded.store.damage import DamageWatch
+from tocsin.embedded.store.disk import Disk
 from tocsin.embedded.store.errors import EngineError
+from tocsin.embedded.store.spool import Spool
 
 __all__ = ["Engine"]
 
@@ -52,6 +55,8 @@ class Engine:
         # The engine lives as long as one connection does.
         self._anchor = self._connect()
         row = self._anchor.run(b"SELECT version(), timezone(), hostName()", "TabSeparated", {})
+        self._disk = Disk(self._scratch)
+        self.damage = DamageWatch(self._connect, self._disk)
         self.version, self.timezone, self.host_name = row.data.decode().rstrip("\n").split("\t")
 
     def connect(self) -> EngineConnection:
@@ -61,6 +66,14 @@ class Engine:
     def scratch_file(self) -> Path:
         """Give the name of a file that does not exist yet; what a crash leaves goes at start."""
         return self._scratch / uuid.uuid4().hex
+
+    def spool(self) -> Spool:
+        """Open a place for the rows of an INSERT. Raises: EngineError."""
+        return Spool(self._scratch, self._disk)
+
+    def check_space(self) -> None:
+        """Refuse to write more when the disk is nearly full. Raises: EngineError (243)."""
+        self._disk.check()
 
     def interrupt(self) -> None:
         """Ask every running query to stop; they fail with code 394."""
@@ -72,6 +85,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the engine; every other connection must be closed before."""
+        self.damage.close()
         self._anchor.close()
 
     def _connect(self) -> EngineConnection:

@@ -6,13 +6,13 @@ The steps are called one after the other by the HTTP side, each on some worker t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from typing import IO
 
 from tocsin.embedded.store.connection import (
     EngineConnection,
-    EngineInsert,
     EngineStream,
     Summary,
 )
@@ -20,11 +20,14 @@ from tocsin.embedded.store.engine import Engine
 from tocsin.embedded.store.errors import EngineError
 from tocsin.embedded.store.query import ExternalTable, QueryRequest
 from tocsin.embedded.store.sessions import SessionRegistry
+from tocsin.embedded.store.spool import Spool
 from tocsin.embedded.store.statement import (
     InsertData,
     first_word,
+    insert_from_file,
     into_file,
     output_format,
+    reads_file,
     writes_file,
 )
 from tocsin.embedded.store.statuses import ErrorCode
@@ -39,6 +42,8 @@ _CONCATENATE = frozenset(
         *("JSONEachRow", "JSONLines", "NDJSON", "JSONCompactEachRow", "LineAsString"),
     )
 )
+# What makes the disk fuller; ALTER, DROP, TRUNCATE and DELETE may be what makes room.
+_FILLING = frozenset(("INSERT", "WITH", "CREATE"))
 _DEFAULT_FORMAT = "TabSeparated"
 _PIECE = 1 << 20
 
@@ -61,7 +66,8 @@ class Exchange:
         self._connection: EngineConnection | None = None
         self._restore: _Restore | None = None
         self._stream: EngineStream | None = None
-        self._insert: EngineInsert | None = None
+        self._insert: InsertData | None = None
+        self._rows: Spool | None = None
         self._whole: IO[bytes] | None = None
         self.format = request.default_format or _DEFAULT_FORMAT
         self.summary = Summary()
@@ -83,7 +89,7 @@ class Exchange:
             connection.use(request.database)
         connection.set(request.settings)
         for table in request.external:
-            _load(connection, table)
+            self._load(connection, table)
 
     def start(self, text: bytes) -> None:
         """Start a query that brings no rows with it.
@@ -93,12 +99,7 @@ class Exchange:
                 over GET (164), or the engine refused it.
         """
         connection = self._opened()
-        statements, kind = connection.classify(text)
-        if statements > 1:
-            raise EngineError(
-                ErrorCode.SYNTAX_ERROR,
-                "Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)",
-            )
+        kind = _class_of(connection, text)
         word = first_word(text)
         # What a readonly ClickHouse lets through: reading, and SET or USE within the session.
         if kind == "MUTATING" or (kind == "CONTROL" and word not in {"SET", "USE"}):
@@ -108,6 +109,7 @@ class Exchange:
                 ErrorCode.INTO_OUTFILE_NOT_ALLOWED,
                 "INTO OUTFILE is not allowed. (INTO_OUTFILE_NOT_ALLOWED)",
             )
+        _check_reads_no_file(text)
         self.format = output_format(text) or self.format
         params = self._request.params
         selects = word in {"SELECT", "WITH"} and kind == "READ_ONLY"
@@ -117,7 +119,11 @@ class Exchange:
             # Held in memory, such a result would take several times its size: 2 GB for 425 MB.
             self._whole, self.summary = self._to_file(connection, text)
         else:
-            result = connection.run(text, self.format, params)
+            if word in _FILLING:
+                self._engine.check_space()
+            changes = kind == "MUTATING"
+            with self._engine.damage.guard(connection) if changes else nullcontext():
+                result = connection.run(text, self.format, params)
             self._whole, self.summary = BytesIO(result.data), result.summary
 
     def fetch(self) -> bytes:
@@ -136,7 +142,7 @@ class Exchange:
         """Start an INSERT whose rows `feed` will bring.
 
         Raises:
-            EngineError: over GET (164), with input() (48), or refused by the engine.
+            EngineError: over GET (164), with input() (48), from a file of this machine (78).
         """
         self._check_may_change()
         if parts.from_input:
@@ -145,21 +151,26 @@ class Exchange:
                 "INSERT ... SELECT ... FROM input() is not supported by the embedded store. "
                 "(NOT_IMPLEMENTED)",
             )
-        connection = self._opened()
-        if self._request.params:
-            # An insert stream takes no parameters of its own; those of the connection do the same.
-            connection.set({f"param_{n}": v for n, v in self._request.params.items()})
-        self._insert = connection.insert(parts.head, parts.format)
+        _check_reads_no_file(parts.head)
+        self._insert, self._rows = parts, self._engine.spool()
 
     def feed(self, data: bytes) -> None:
-        """Pass on rows, cut anywhere. Raises: EngineError."""
-        if self._insert is not None and data:
-            self._insert.append(data)
+        """Take in rows, cut anywhere. Raises: EngineError."""
+        if self._rows is not None:
+            self._rows.append(data)
 
     def finish_insert(self) -> None:
-        """Commit the rows. Raises: EngineError."""
-        if self._insert is not None:
-            self.summary = self._insert.finish()
+        """Write the rows, now that all of them are there.
+
+        Raises:
+            EngineError: they could not be read, or not all be written.
+        """
+        if self._insert is not None and self._rows is not None:
+            connection = self._opened()
+            query = insert_from_file(self._insert, self._rows.path)
+            _class_of(connection, query)
+            with self._engine.damage.guard(connection):
+                self.summary = connection.insert(query, self._request.params)
 
     def close(self) -> None:
         """Stop what still runs and give the connection back, as it was for a session."""
@@ -170,8 +181,8 @@ class Exchange:
             self._whole.close()
         if self._stream is not None:
             self._stream.cancel()
-        if self._insert is not None:
-            self._insert.cancel()
+        if self._rows is not None:
+            self._rows.close()
         session = self._request.session
         if session is None:
             connection.close()
@@ -186,11 +197,23 @@ class Exchange:
         finally:
             self._sessions.give_back(session)
 
+    def _load(self, connection: EngineConnection, table: ExternalTable) -> None:
+        connection.create_temporary(table.name, table.structure)
+        parts = InsertData(f"INSERT INTO {table.name}".encode(), table.format, 0, from_input=False)
+        rows = self._engine.spool()
+        try:
+            rows.append(table.data)
+            connection.insert(insert_from_file(parts, rows.path), {})
+        finally:
+            rows.close()
+
     def _to_file(self, connection: EngineConnection, text: bytes) -> tuple[IO[bytes], Summary]:
         target = self._engine.scratch_file()
         try:
             query = into_file(text, str(target), self.format)
-            result = connection.run(query, "Null", self._request.params)
+            self._engine.check_space()
+            with self._engine.damage.guard(connection):
+                result = connection.run(query, "Null", self._request.params)
             # The name goes at once, the bytes when the answer has been sent or the process ends.
             return target.open("rb"), result.summary
         finally:
@@ -211,11 +234,19 @@ class Exchange:
             )
 
 
-def _load(connection: EngineConnection, table: ExternalTable) -> None:
-    connection.create_temporary(table.name, table.structure)
-    rows = connection.insert(f"INSERT INTO {table.name}".encode(), table.format)
-    try:
-        rows.append(table.data)
-        rows.finish()
-    finally:
-        rows.cancel()
+def _class_of(connection: EngineConnection, text: bytes) -> str:
+    statements, kind = connection.classify(text)
+    if statements > 1:
+        raise EngineError(
+            ErrorCode.SYNTAX_ERROR,
+            "Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)",
+        )
+    return kind
+
+
+def _check_reads_no_file(text: bytes) -> None:
+    if reads_file(text):
+        raise EngineError(
+            ErrorCode.UNKNOWN_TYPE_OF_QUERY,
+            "FROM INFILE is read by clients, not over HTTP. (UNKNOWN_TYPE_OF_QUERY)",
+        )

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["InsertData", "first_word", "into_file", "output_format", "split_insert", "writes_file"]
+__all__ = [
+    "InsertData",
+    "first_word",
+    "insert_from_file",
+    "into_file",
+    "output_format",
+    "reads_file",
+    "split_insert",
+    "writes_file",
+]
 
 _SKIP = re.compile(rb"(?:\s|\x00|--[^\n]*(?:\n|$)|#[ !][^\n]*(?:\n|$)|/\*.*?(?:\*/|$))+", re.DOTALL)
 _WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
@@ -75,6 +84,20 @@ def split_insert(text: bytes) -> InsertData | None:
     return None
 
 
+def insert_from_file(parts: InsertData, path: str) -> bytes:
+    """Give an INSERT that reads its rows from `path` (a name without quotes or backslashes)."""
+    tokens = [token for token in _tokens(parts.head) if token.depth == 0]
+    # SETTINGS stands after the source of the rows; a table may have that name, too.
+    clauses = (
+        word.start
+        for word, name, sign in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if word.says(b"SETTINGS") and name.is_word and sign.text == b"="
+    )
+    end = next(clauses, len(parts.head))
+    source = f"\nFROM INFILE '{path}' COMPRESSION 'none'\n".encode()
+    return parts.head[:end] + source + parts.head[end:] + f"\nFORMAT {parts.format}".encode()
+
+
 def output_format(text: bytes) -> str | None:
     """Give the format named by a trailing FORMAT clause; None when the query names none."""
     clause = _format_clause([token for token in _tokens(text) if token.depth == 0])
@@ -111,6 +134,15 @@ def writes_file(text: bytes) -> bool:
     """Tell whether the query has INTO OUTFILE, which ClickHouse refuses over HTTP."""
     tokens = [token for token in _tokens(text) if token.depth == 0]
     return any(a.says(b"INTO") and b.says(b"OUTFILE") for a, b in pairwise(tokens))
+
+
+def reads_file(text: bytes) -> bool:
+    """Tell whether the query has FROM INFILE 'name', which ClickHouse refuses over HTTP."""
+    tokens = [token for token in _tokens(text) if token.depth == 0]
+    return any(
+        a.says(b"FROM") and b.says(b"INFILE") and c.text.startswith((b"'", b"$"))
+        for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
 
 
 def _tokens(text: bytes) -> Iterator[_Token]:
