@@ -173,7 +173,7 @@ class DDSketch:
     def to_state(self) -> SketchState:
         """Return the wire form."""
         self._fold()
-        return SketchState(
+        return SketchState.model_construct(
             alpha=self._alpha,
             keys=tuple(self._keys.tolist()),
             counts=tuple(self._counts.tolist()),

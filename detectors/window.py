@@ -138,12 +138,13 @@ class WindowStore:
         return series, lambda place: tuple(texts[codes[place]] for codes, texts in dimensions)
 
     def _partial(self, start: int, labels: tuple[str, ...], group: _Group) -> WindowPartial:
-        return WindowPartial(
+        # Without validation: these figures are our own, and who reads them validates.
+        return WindowPartial.model_construct(
             window_start_us=start,
             window_end_us=start + self._size_us,
             labels=dict(zip(self._dimensions, labels, strict=True)),
             sketches={n: s.to_state() for n, s in group.sketches.items() if s.count},
-            **dict(zip(COUNTS, group.counts.tolist(), strict=True)),
+            **dict(zip(COUNTS, group.counts.tolist(), strict=True)),  # type: ignore[arg-type]
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,7 +83,7 @@ class SeenEvents:
         capacity: how many ids are remembered at least, once so many came.
     """
 
-    def __init__(self, capacity: int = 200_000) -> None:
+    def __init__(self, capacity: int = 100_000) -> None:
         self._capacity: Final = capacity
         self._newer: set[str] = set()
         self._older: set[str] = set()
@@ -90,7 +91,7 @@ class SeenEvents:
     def __contains__(self, event_id: str) -> bool:
         return event_id in self._newer or event_id in self._older
 
-    def none_of(self, ids: Sequence[str]) -> bool:
+    def none_of(self, ids: AbstractSet[str]) -> bool:
         """Tell whether no id is remembered."""
         return self._newer.isdisjoint(ids) and self._older.isdisjoint(ids)
 

@@ -35,7 +35,7 @@ class Chunk:
     @property
     def size(self) -> int:
         """Return the bytes of all values."""
-        return sum(len(value) for value in self.values if value)
+        return sum(map(len, filter(None, self.values)))
 
 
 def cut(records: Sequence[Any]) -> Iterator[Sequence[Any]]:

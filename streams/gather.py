@@ -35,6 +35,11 @@ class Gathered:
             self._size += event.value.size
             self._changed.notify_all()
 
+    async def wait(self) -> None:
+        """Wait until there is something."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._events)
+
     async def take(self) -> list[Any]:
         """Return what is there, oldest first, once there is something."""
         async with self._changed:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import structlog
@@ -37,6 +37,8 @@ from streams.windows import WindowsAgent
 __all__ = ["Assignment", "IngestAgent", "Samples"]
 
 log = structlog.get_logger(__name__)
+
+_LINGER_S: Final = 0.03
 
 
 class Samples(Protocol):
@@ -104,12 +106,17 @@ class IngestAgent:
         inserting: asyncio.Task[None] | None = None
         try:
             while True:
+                if inserting is None or inserting.done():
+                    # At rest: what came first has more at its heels.
+                    await self._gathered.wait()
+                    await asyncio.sleep(_LINGER_S)
                 events = await self._gathered.take()
                 due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
                 prepared = await self._prepare(events)
                 if inserting is not None:
                     await inserting
                 inserting = asyncio.create_task(self._finish(events, prepared))
+                await asyncio.sleep(0)  # else the next batch is decoded before this one sets off
                 await due
         finally:
             if inserting is not None:
@@ -131,6 +138,9 @@ class IngestAgent:
         except AbandonedError:
             self._abandoned = True
             return []
+        finally:
+            for event in events:
+                event.value.release()
 
     async def _learn(self, chunks: Sequence[Chunk]) -> None:
         firsts: dict[int, int] = {}
@@ -149,8 +159,6 @@ class IngestAgent:
         Once a batch is abandoned every later one is, until partitions are assigned anew: what they
         hold counts on what was before it.
         """
-        for event in events:
-            event.value.release()
         try:
             for part in prepared:
                 if self._abandoned:

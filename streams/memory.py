@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 from typing import Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _LARGE: Final = 256 * 1024
 
+_SWITCH_S: Final = 0.001
 _YOUNG_OBJECTS: Final = 50_000
 
 
@@ -27,6 +29,7 @@ def return_memory_early() -> None:
     memory was 540 MB with its defaults and 320 MB with these, Arrow's own pool included. The
     collector would look through each batch's tuples 20 times, and finds no cycles there.
     """
+    sys.setswitchinterval(_SWITCH_S)  # or the fetching thread waits 5 ms for each of its turns
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -50,6 +50,7 @@ class Prepared:
     """
 
     batch: Batch
+    event_ids: set[str]
     new: NDArray[np.int64]
     rows: pa.Table
     uncounted: NDArray[np.int64]
@@ -103,7 +104,7 @@ class Preparer:
         self._prices = prices
         self._clock = clock
         self._stored = SeenEvents()
-        self._under_way: set[str] = set()
+        self._under_way: list[set[str]] = []
 
     def prepare(self, chunks: Iterable[Chunk]) -> list[Prepared]:
         """Return the chunks' events as micro-batches: one, unless some record is too much for it.
@@ -118,13 +119,16 @@ class Preparer:
 
     def done(self, prepared: Prepared) -> None:
         """Note that the store has a batch."""
-        self._under_way.difference_update(prepared.batch.event_ids)
-        self._stored.remember(prepared.batch.event_ids)
+        self._stored.remember(prepared.event_ids)
+        self._leave(prepared)
 
     def forget(self, prepared: Iterable[Prepared]) -> None:
         """Note that batches were abandoned: their events will be read again."""
         for part in prepared:
-            self._under_way.difference_update(part.batch.event_ids)
+            self._leave(part)
+
+    def _leave(self, prepared: Prepared) -> None:
+        self._under_way = [ids for ids in self._under_way if ids is not prepared.event_ids]
 
     def _prepare(self, records: _Records) -> list[Prepared]:
         try:
@@ -151,9 +155,11 @@ class Preparer:
         new = np.flatnonzero(~stored)
         fresh = batch.take(new)
         counted = _by_partition(batch, lambda p, o: self._replay.counted(p, o.offsets))
-        self._under_way.update(batch.event_ids)
+        ids = set(batch.event_ids)
+        self._under_way.append(ids)
         return Prepared(
             batch,
+            ids,
             new,
             event_rows(fresh.columns, fresh.origin),
             np.flatnonzero(~counted),
@@ -185,14 +191,15 @@ class Preparer:
         if (
             len(every) == len(ids)
             and not stored.any()
-            and self._under_way.isdisjoint(every)
-            and self._stored.none_of(ids)
+            and all(under_way.isdisjoint(every) for under_way in self._under_way)
+            and self._stored.none_of(every)
         ):
             return np.arange(len(ids))
         keep = []
         here: set[str] = set()
         for place, (event_id, held) in enumerate(zip(ids, stored.tolist(), strict=True)):
-            again = event_id in here or event_id in self._under_way or event_id in self._stored
+            again = event_id in here or event_id in self._stored
+            again = again or any(event_id in under_way for under_way in self._under_way)
             if held or not again:
                 keep.append(place)
                 here.add(event_id)

@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES: Final = 900_000
 """Apache Kafka takes 1 MiB unless told otherwise; larger flushes go in several messages."""
 
+_KEY_BYTES: Final = 6
+"""A sketch's key in JSON, such as ``-2072,``: detectors.buckets bounds them."""
+
 
 class Reading(Protocol):
     """What knows how far partitions are read: the application."""
@@ -252,10 +255,17 @@ def _cut(partials: tuple[WindowPartial, ...]) -> Iterator[tuple[WindowPartial, .
     part: list[WindowPartial] = []
     size = 0
     for partial in partials:
-        length = len(partial.to_json()) + 1
+        length = _most_bytes(partial)
         if part and size + length > MAX_MESSAGE_BYTES:
             yield tuple(part)
             part, size = [], 0
         part.append(partial)
         size += length
     yield tuple(part)
+
+
+def _most_bytes(partial: WindowPartial) -> int:
+    """Return a bound of a partial's JSON, without writing it: most of it is sketches' numbers."""
+    labels = sum(6 * len(value) + len(name) + 6 for name, value in partial.labels.items())
+    numbers = sum(len(sketch.keys) for sketch in partial.sketches.values())
+    return 800 + labels + numbers * (_KEY_BYTES + len(str(partial.requests)) + 1)

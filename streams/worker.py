@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import uuid4
@@ -213,9 +214,15 @@ def build_app(
     app.on_before_shutdown.connect(stopped, weak=False)
 
     async def ready() -> None:
+        gc.freeze()  # what lives as long as the worker need not be looked through again
         metrics.WORKER_READY.set(1)
         log.info("worker_ready", rules=len(rules.rules))
 
+    async def warm() -> None:
+        for store in (ingest_store, merge_store, sink_store):
+            await store.warm()
+
+    app.task(warm)
     app.task(ready)
     app.task(drift.load)
     return app

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import uvloop
+import asyncio
+
 from aiokafka import AIOKafkaConsumer
 
 from benchmarks.core.contenders.script import FETCH_BYTES, Run, Task, task
@@ -33,4 +34,4 @@ async def main(given: Task) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(task(__doc__)))
+    asyncio.run(main(task(__doc__)))

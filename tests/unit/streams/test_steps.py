@@ -115,10 +115,10 @@ def test_the_oldest_ids_are_forgotten_first() -> None:
     seen.remember(["a", "b"])
     seen.remember(["c"])
     assert [event_id in seen for event_id in "abc"] == [True, True, True]
-    assert not seen.none_of(["x", "a"])
+    assert not seen.none_of({"x", "a"})
     seen.remember(["d"])
     assert [event_id in seen for event_id in "abcd"] == [False, False, True, True]
-    assert seen.none_of(["a", "b", "x"])
+    assert seen.none_of({"a", "b", "x"})
 
 
 def test_part_of_a_batch_keeps_costs_and_places() -> None:
