@@ -11,7 +11,7 @@ from alerting.rules.model import Rule
 from alerting.rules.ruleset import RuleSet
 from alerting.state import AlertState
 from schemas.base import SCHEMA_VERSION, Labels
-from schemas.signal import Signal, SignalName
+from schemas.signal import HELD, Signal, SignalName
 
 __all__ = ["Evaluator", "Withdrawn"]
 
@@ -29,8 +29,10 @@ class Evaluator:
 
     An evaluation is all signals of one window's end. The watermark's lag is its last, so that when
     it comes, every open alert whose series was not heard is given an unknown value: silence is
-    seen as well. A rule on absence is given nought instead, as is the series that it expects by
-    name, once evaluations have gone on for its whole lookback; until then nobody can tell.
+    seen as well. Between evaluations, while windows do not close, the lag is said alone: rules hold
+    by it, and nothing else is concluded. A rule on absence is given nought instead, as is the series
+    that it expects by name, once evaluations have gone on for its whole lookback; until then nobody
+    can tell.
 
     Args:
         rules: the rules in force.
@@ -53,7 +55,7 @@ class Evaluator:
     @staticmethod
     def ends(signal: Signal) -> bool:
         """Tell whether a signal is the last of its evaluation."""
-        return signal.signal is SignalName.WATERMARK_LAG and not signal.labels
+        return _tells_lag(signal) and signal.detector != HELD
 
     def due(
         self, signal: Signal, live: Callable[[], Iterable[AlertState]]
@@ -66,7 +68,7 @@ class Evaluator:
         if self._since_us is None:
             self._since_us = end_us
         ends = self.ends(signal)
-        if ends:
+        if _tells_lag(signal):
             self.lagging = signal.value is not None and signal.value > self._max_lag_s
         for rule in self.rules.for_signal(signal):
             yield rule, signal
@@ -126,3 +128,7 @@ class Evaluator:
             samples=0,
             detector="absent",
         )
+
+
+def _tells_lag(signal: Signal) -> bool:
+    return signal.signal is SignalName.WATERMARK_LAG and not signal.labels

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from schemas.base import Labels, Message, Micros, Name, SchemaVersion
 
-__all__ = ["SIGNALS", "Signal", "SignalName", "SignalQuery", "SignalSpec"]
+__all__ = ["HELD", "SIGNALS", "Signal", "SignalName", "SignalQuery", "SignalSpec"]
+
+
+HELD: Final = "watermark_held"
+"""The detector of a lag that is said between evaluations, for windows do not close."""
 
 
 class SignalName(StrEnum):

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -31,6 +31,8 @@ __all__ = ["Evaluates", "MergeAgent"]
 
 log = structlog.get_logger(__name__)
 
+_QUIET_WINDOWS: Final = 3
+
 
 class Evaluates(Protocol):
     """What makes signals of closed windows."""
@@ -40,6 +42,9 @@ class Evaluates(Protocol):
 
     async def evaluate(self, end_us: int, *, lag_s: float | None) -> None:
         """Say all signals at a window's end."""
+
+    async def hold(self, at_us: int, lag_s: float) -> None:
+        """Say that no window closes, and how late they are."""
 
 
 class MergeAgent:
@@ -93,6 +98,7 @@ class MergeAgent:
         self._last_offset = -1
         self._closed: list[Window] = []
         self._evaluated_us = 0
+        self._said_us = self._elapsed()
 
     async def assigned(self, owner: bool) -> None:
         """Keep the open windows of a topic that stays with this worker; drop those of one gone.
@@ -132,6 +138,7 @@ class MergeAgent:
             windows = self._closed
             await self._hand_on(windows, watermark_us)
             self._closed = []
+            await self._say_if_held()
             settled_us = watermark_us - self._correction_us
             while self._pending and self._pending[0][1] <= settled_us:
                 self._pending.popleft()[0].ack()
@@ -180,6 +187,14 @@ class MergeAgent:
     async def _evaluate(self, end_us: int) -> None:
         await self._signals.evaluate(end_us, lag_s=self.lag_s())
         self._evaluated_us = end_us
+        self._said_us = self._elapsed()
+
+    async def _say_if_held(self) -> None:
+        """Say the lag when it is long since windows closed: no evaluation would tell of it."""
+        lag_s, quiet_us = self.lag_s(), self._elapsed() - self._said_us
+        if lag_s is not None and quiet_us >= _QUIET_WINDOWS * self._settings.window_us:
+            self._said_us = self._elapsed()
+            await self._signals.hold(self._clock(), lag_s)
 
     def _report(self, watermark_us: int, windows: Sequence[Window]) -> None:
         corrections = sum(window.revision > 0 for window in windows)

@@ -9,7 +9,7 @@ import structlog
 
 from detectors.closed_window import Window
 from schemas.base import SCHEMA_VERSION
-from schemas.signal import Signal, SignalName, SignalQuery
+from schemas.signal import HELD, Signal, SignalName, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
 from streams.letters import Publishes
@@ -72,18 +72,14 @@ class SignalsAgent:
                 signals.extend(await source.signals(end_us))
             except Exception:
                 log.exception("signal_source_fails", source=_count_failure(source))
-        signals.append(
-            Signal(
-                schema_version=SCHEMA_VERSION,
-                signal=SignalName.WATERMARK_LAG,
-                labels={},
-                over_s=0,
-                window_end_us=end_us,
-                value=lag_s,
-                samples=1,
-                detector="watermark",
-            )
-        )
+        signals.append(_lag(end_us, lag_s, "watermark"))
+        await self._publish(signals)
+
+    async def hold(self, at_us: int, lag_s: float) -> None:
+        """Say at this wall clock time that no evaluation can be made, and how late windows are."""
+        await self._publish([_lag(at_us, lag_s, HELD)])
+
+    async def _publish(self, signals: Sequence[Signal]) -> None:
         items = [(series_key(signal), signal) for signal in signals]
         await until_done("signals", lambda: self._publisher.send_many(Topics.SIGNALS, items))
 
@@ -96,6 +92,19 @@ class SignalsAgent:
                 source.reask(queries)
             except Exception:
                 log.exception("signal_source_fails", source=_count_failure(source))
+
+
+def _lag(at_us: int, lag_s: float | None, detector: str) -> Signal:
+    return Signal(
+        schema_version=SCHEMA_VERSION,
+        signal=SignalName.WATERMARK_LAG,
+        labels={},
+        over_s=0,
+        window_end_us=at_us,
+        value=lag_s,
+        samples=1,
+        detector=detector,
+    )
 
 
 def _count_failure(source: SignalSource) -> str:

@@ -51,7 +51,7 @@ class Workload:
 
     events: int
     start_us: int
-    rate: float = 2_000
+    rate: float = 20_000
     seed: int = 1
 
     def __iter__(self) -> Iterator[RequestEvent]:
@@ -109,7 +109,7 @@ def batches(events: Iterable[RequestEvent]) -> Iterator[tuple[RequestEvent, ...]
         yield batch
 
 
-def base_time(now_us: int, events: int, rate: float = 2_000) -> int:
+def base_time(now_us: int, events: int, rate: float = 20_000) -> int:
     """Return a start for a workload that ends a minute ago or more, within one day of UTC.
 
     Windows begin with it, and no insert is split by the day.

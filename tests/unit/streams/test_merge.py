@@ -23,6 +23,7 @@ class Signals:
     def __init__(self) -> None:
         self.windows: list[Window] = []
         self.ends: list[int] = []
+        self.held: list[tuple[int, float]] = []
         self.fails = 0
 
     def take_in(self, windows: Sequence[Window]) -> None:
@@ -34,6 +35,9 @@ class Signals:
             self.fails -= 1
             raise ConnectionError("gone")
         self.ends.append(end_us)
+
+    async def hold(self, at_us: int, lag_s: float) -> None:
+        self.held.append((at_us, lag_s))
 
 
 class Setup:
@@ -189,3 +193,17 @@ async def test_the_lag_is_unknown_before_anything_and_grows_with_silence(setup: 
     setup.now_us = START + 20_000_000
     await setup.take(setup.batch(0, 3, 12))
     assert setup.agent.lag_s() == pytest.approx(8)
+
+
+async def test_windows_that_do_not_close_are_told_of_again_and_again(setup: Setup) -> None:
+    await setup.take(setup.batch(0, 3, 12, "a"), setup.batch(0, 4, 11, "b"))
+    await setup.take(setup.batch(0, 4, 50, "a"))  # nobody reads b any more
+    assert setup.signals.held == []
+    for _ in range(2):
+        setup.passed_us += 3 * SIZE
+        setup.now_us += 3 * SIZE
+        await setup.agent.advance()
+        await setup.agent.advance()
+    assert [at - START for at, _ in setup.signals.held] == [3 * SIZE, 6 * SIZE]
+    assert setup.signals.held[1][1] == pytest.approx(60 - 11)
+    assert setup.signals.ends == [START + SIZE]
