@@ -11,7 +11,7 @@ KILLS ?= 5
 STALLS ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format bench chaos test-browser test-demo test-faults
+.PHONY: help demo up test lint format bench chaos test-acceptance test-browser test-demo test-faults
 .PHONY: bench-gateway chaos-alerts chaos-gateway test-kafka test-oracle test-vllm lock clean
 
 help: ## list the targets
@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## style, types, and which package may import which
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-acceptance: $(VENV)/.dev ## whole stacks: crashes, backtests, people, rollouts
+	$(BIN)/python -m pytest -m acceptance tests/acceptance
 
 test-browser: $(VENV)/.dev ## the pages in headless Chromium (packages chromium, chromium-driver)
 	$(BIN)/python -m pytest -m browser tests/browser

@@ -30,9 +30,9 @@ class Evaluator:
     An evaluation is all signals of one window's end. The watermark's lag is its last, so that when
     it comes, every open alert whose series was not heard is given an unknown value: silence is
     seen as well. Between evaluations, while windows do not close, the lag is said alone: rules hold
-    by it, and nothing else is concluded. A rule on absence is given nought instead, as is the series
-    that it expects by name, once evaluations have gone on for its whole lookback; until then nobody
-    can tell.
+    by it, and nothing else is concluded. A rule on absence is given nought instead, as is the
+    series that it expects by name, once evaluations have gone on for its whole lookback; until
+    then nobody can tell.
 
     Args:
         rules: the rules in force.

@@ -17,6 +17,8 @@ from tests.acceptance.running import FAST, Running, eventually, new_events, prod
 from tests.support.broker import read_all
 from tocsin.backtest.run import Outcome, Span, backtest
 
+pytestmark = pytest.mark.acceptance
+
 RULES = """
 version: 1
 rules:

@@ -24,6 +24,8 @@ from tests.acceptance.running import (
 from tests.support.broker import free_port
 from tocsin.embedded.store.process import StoreProcess
 
+pytestmark = pytest.mark.acceptance
+
 REQUESTS = Topics.REQUESTS.name
 COUNTED = "SELECT sum(requests) FROM windows FINAL"
 ROWS = "SELECT count(), uniqExact(event_id) FROM requests"

@@ -15,6 +15,8 @@ from tests.support.story import ROUTING_KEY
 from tocsin.api.client import ApiClient
 from tocsin.receiver import Receiver
 
+pytestmark = pytest.mark.acceptance
+
 API_TOKEN = "acceptance-token"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from schemas.event import RequestEvent, Route
 from schemas.flag import FlagKey
 from serving.flags.store import FlagStore
@@ -17,6 +19,8 @@ from serving.rollout.sequential import Look
 from serving.rollout.steer import Steering
 from tests.support.gateway import CHAT, RunningGateway, file_of, running_gateway
 from tests.support.upstream import Act, error, ok, running_upstream
+
+pytestmark = pytest.mark.acceptance
 
 POLICY = RolloutPolicy(step_requests=60, step_s=0, shadow_s=0)
 USERS = 300

@@ -21,6 +21,8 @@ from tests.support.broker import Broker, create_topics, read_all
 from tests.support.fleet import Running, fleet_of, running_fleet
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.acceptance
+
 BODY = {"model": "llama-3.1-70b", "messages": [{"role": "user", "content": "hello"}]}
 
 
