@@ -24,7 +24,7 @@ up: $(VENV)/.runtime ## run the embedded stack until Ctrl-C
 	$(BIN)/tocsin up
 
 test: $(VENV)/.dev ## the fast suite, under 5 minutes
-	$(BIN)/python -m pytest
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev ## style, types, and which package may import which
 	$(BIN)/ruff check .

@@ -8,8 +8,9 @@ import sys
 from typing import Final
 
 import pyarrow as pa
+from clickhouse_connect.driver import options
 
-__all__ = ["return_memory_early"]
+__all__ = ["do_without_pandas", "return_memory_early"]
 
 # mallopt(3) of glibc; other C libraries have no such function, and no such arenas.
 _M_TRIM_THRESHOLD: Final = -1
@@ -40,3 +41,12 @@ def return_memory_early() -> None:
     mallopt(_M_MMAP_THRESHOLD, _LARGE)
     mallopt(_M_TRIM_THRESHOLD, _LARGE)
     mallopt(_M_ARENA_MAX, 2)
+
+
+def do_without_pandas() -> None:
+    """Keep clickhouse-connect from importing pandas in this process.
+
+    It asks of every insert whether that is a DataFrame, and where pandas is installed imports it to
+    know what that is: 30 MB, and a second, that nobody here needs.
+    """
+    options.pd = options.pd_time_test = None

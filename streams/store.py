@@ -13,7 +13,6 @@ from typing import Any, Final
 import clickhouse_connect
 import pyarrow as pa
 import structlog
-from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -33,10 +32,6 @@ _INSERT: Final[dict[str, Any]] = {
     "async_insert": 0,  # an acknowledged insert is on disk, not in a buffer
     "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
-# clickhouse-connect asks of every insert whether it is a DataFrame, and imports pandas to know what
-# that is, where it is installed: 30 MB and a second that nobody here needs.
-options.pd = options.pd_time_test = None
-
 _CODE = re.compile(r"(?:code:|Code:|error code)\s*(\d+)", re.IGNORECASE)
 _LONGEST_PAUSE_S: Final = 10.0
 _LOOK_S: Final = 0.2

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
 from tests.support.broker import broker, fresh_broker
 
 collect_ignore_glob = ["support/*", "data/*"]
 """Helpers, not tests: doctests are looked for in the detectors alone."""
 
 __all__ = ["broker", "fresh_broker"]
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran in this process made of logging: its output is gone by now."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -158,7 +158,7 @@ def test_a_row_that_nobody_sent_is_found(filled: Client, ledger: Ledger) -> None
         ("model_version", "v3", "series"),
         ("user_id", "another", "user"),
         ("e2e_s", 99.0, "e2e_s"),
-        ("end_time", NOW_US + 7, "end_us"),
+        pytest.param("end_time", NOW_US + 7, "end_us", id="end_time"),
     ],
 )
 def test_a_changed_row_is_found(

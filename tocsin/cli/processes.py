@@ -42,15 +42,16 @@ def worker() -> None:
     import faust
     import uvloop
 
-    from streams.memory import return_memory_early
+    from streams.memory import do_without_pandas, return_memory_early
     from streams.worker import build_app
     from tocsin.embedded.data_dir import make_data_dir
 
-    return_memory_early()
-    uvloop.install()  # for aiokafka's thread as well
     with errors_told():
         settings = settings_for_command()
         make_data_dir(settings.data_dir)
+        return_memory_early()
+        do_without_pandas()
+        uvloop.install()  # for aiokafka's thread as well
         app = build_app(settings)
         streams = settings.streams
         show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
