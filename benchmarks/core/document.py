@@ -21,15 +21,16 @@ broker: {broker}. Other versions: {versions}. The machine's load before was {loa
 
 ## What is measured
 The same work for all: {events:,} request events (about 620 bytes of JSON each; arrivals and tokens
-of Azure's LLM inference trace, compressed to 2,000 events a second of event time) wait in
+of Azure's LLM inference trace, compressed to 20,000 events a second of event time) wait in
 4 partitions, once as records of one event and once as records of 500. A contender decodes them,
 prices each, and gathers 10 s windows per series with sketches of TTFT and end to end. Tocsin also
 writes every row to ClickHouse, merges and closes the windows and evaluates all rules in the same
 process; the others end with the windows. Each run is a process of its own. Its time goes from the
 first records in hand until the last event is through, for Tocsin until the broker has acknowledged
 the last partial window, which is after the store has acknowledged its rows; importing, joining and
-starting are left out for all. Rounds alternate ({rounds} of them); figures are medians, with the
-least and the greatest in brackets. Sums over events, tokens, errors and costs have to come out
+starting are left out for all: Tocsin's worker and store have come to rest before. Rounds alternate
+({rounds} of them); figures are medians, with the least and the greatest in brackets. Sums over
+events, tokens, errors and costs have to come out
 exactly, and Tocsin's rows and ids one for one, or the run fails.
 
 Naive Faust is what Faust's tutorial teaches: a `Record` class, one event a record, a Table write
