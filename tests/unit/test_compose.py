@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from schemas.settings import _known_variables, load_settings
+from serving.gateway import metrics as gateway_metrics
 from streams import metrics
 from tocsin.cli.main import app
 
@@ -201,7 +202,11 @@ def test_prometheus_asks_the_port_that_the_worker_opens() -> None:
 
 
 def test_the_rules_about_tocsin_itself_use_metrics_that_exist() -> None:
-    families = [getattr(metrics, name) for name in metrics.__all__]
+    families = [
+        getattr(catalogue, name)
+        for catalogue in (metrics, gateway_metrics)
+        for name in catalogue.__all__
+    ]
     exposed = {
         described.name + suffix
         for metric in families
