@@ -62,9 +62,13 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout_s = float(self.app.conf.broker_session_timeout)
         return self._alive_s + timeout_s - time.monotonic()
 
-    def renew_lease(self) -> None:
-        """Begin a session: the group has just given this worker its partitions."""
-        self._alive_s = time.monotonic()
+    async def confirm(self) -> None:
+        """Ask the group at once whether this worker is its member; what it answers is a lease."""
+        await self.call_thread(self._confirm)
+
+    async def _confirm(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        await coordinator._do_heartbeat()  # noqa: SLF001
 
     def caught_up(self, tp: TP) -> bool:
         """Tell whether a partition's position is its end, as far as the last fetch knows."""
@@ -210,9 +214,12 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             self._committed_offset[tp] = committed[tp] or None
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Begin a lease on what the group has just assigned."""
-        self._thread.renew_lease()
+        """Take over what the group has assigned, and ask whether it still stands.
+
+        A worker that was stalled may come here long after the group gave its partitions away.
+        """
         await super().on_partitions_assigned(assigned, generation_id)
+        self.add_future(self._thread.confirm())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is done of partitions that go, then forget them.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from streams.chunk import Chunk
@@ -281,15 +282,33 @@ async def test_an_acknowledgement_of_before_a_seek_does_not_count_after_it() -> 
     assert consumer._new_offset(CHUNKED) == 7
 
 
-async def test_a_lease_lasts_from_the_last_answered_heartbeat() -> None:
-    app = SimpleNamespace(conf=SimpleNamespace(broker_session_timeout=10.0))
+async def test_a_lease_lasts_from_when_the_last_answered_heartbeat_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [True, False, True]
+    now = [100.0]
+
+    async def beat() -> bool:
+        now[0] += 3.0  # the answer takes its time
+        return answers.pop(0)
+
+    async def started(_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(_Thread.__base__, "on_start", started)
+    monkeypatch.setattr("streams.transport.time.monotonic", lambda: now[0])
     thread = _Thread.__new__(_Thread)
-    thread.app = app
+    thread.app = SimpleNamespace(conf=SimpleNamespace(broker_session_timeout=10.0))
+    coordinator = SimpleNamespace(_do_heartbeat=beat)
+    thread._ensure_consumer = lambda: SimpleNamespace(_coordinator=coordinator)
+    await thread.on_start()
     assert thread.lease_left_s() < 0
-    thread.renew_lease()
-    assert 9 < thread.lease_left_s() <= 10
-    thread._alive_s -= 11
-    assert thread.lease_left_s() < 0
+    await thread._confirm()
+    assert thread.lease_left_s() == 7
+    await thread._confirm()  # not a member any more
+    assert thread.lease_left_s() == 4
+    await thread._confirm()
+    assert thread.lease_left_s() == 7
 
 
 async def test_a_partition_is_caught_up_when_all_that_was_fetched_is_acknowledged() -> None:
