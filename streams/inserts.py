@@ -29,7 +29,7 @@ def row_count(rows: Rows) -> int:
 class Inserts(Protocol):
     """What takes rows: the store."""
 
-    async def insert(self, table: str, rows: Rows, *, token: str = "") -> None:
+    async def insert(self, table: str, rows: Rows) -> None:
         """Insert columns; see ``Store.insert``."""
 
 
@@ -41,9 +41,7 @@ class RefusedRow:
     detail: str
 
 
-async def insert_each(
-    store: Inserts, table: str, rows: Columns, first: int = 0
-) -> list[RefusedRow]:
+async def insert_each(store: Inserts, table: str, rows: Rows, first: int = 0) -> list[RefusedRow]:
     """Insert columns and return the rows that the store refused; the others are in it.
 
     A refused insert is halved until the bad rows stand alone: 2 log2(n) inserts for one in n.
@@ -65,7 +63,13 @@ async def insert_each(
         middle = count // 2
         refused = []
         for start, stop in ((0, middle), (middle, count)):
-            part = {name: column[start:stop] for name, column in rows.items()}
+            part = _part(rows, start, stop)
             refused += await insert_each(store, table, part, first + start)
         return refused
     return []
+
+
+def _part(rows: Rows, start: int, stop: int) -> Rows:
+    if isinstance(rows, pa.Table):
+        return rows.slice(start, stop - start)
+    return {name: column[start:stop] for name, column in rows.items()}

@@ -180,7 +180,7 @@ class Preparer:
         )
         batch = Batch(columns, origin, decoded.event_ids)
         stored = _by_partition(batch, lambda p, o: self._replay.stored(p, o.offsets, o.indexes))
-        keep = self._no_repetitions(decoded.event_ids, stored)
+        keep = self._no_repetitions(batch.event_ids, stored)
         metrics.DUPLICATES.labels(how="event_id").inc(len(stored) - len(keep))
         metrics.DUPLICATES.labels(how="replay").inc(int(stored[keep].sum()))
         return batch.take(keep), stored[keep]

@@ -20,8 +20,7 @@ import structlog
 from numpy.typing import NDArray
 
 from streams import metrics
-from streams.errors import StoreRefusedError
-from streams.inserts import RefusedRow
+from streams.inserts import RefusedRow, insert_each
 
 __all__ = ["DEDUPLICATED", "Insert", "RequestsStore", "RequestsTable"]
 
@@ -93,21 +92,24 @@ class RequestsTable:
 
     def __init__(self, store: RequestsStore, writer: str) -> None:
         self._store = store
-        self._writer = writer
-        self._number = 0
+        self._named = _Named(store, writer)
 
     async def insert(self, rows: pa.Table) -> list[RefusedRow]:
         """Insert rows and return those that the store will never take; the others are in it.
 
         A part of the table holds one day, and only a part is written in one step: so each day is
-        an insert of its own. A refused one is halved until the bad rows stand alone.
+        an insert of its own.
 
         Raises:
             AbandonedError: the store did not take them all, and the worker is leaving.
         """
         refused = []
         for places in _days(rows):
-            refused += await self._insert(rows, places)
+            day = rows if len(places) == rows.num_rows else rows.take(pa.array(places))
+            refused += [
+                RefusedRow(int(places[row.index]), row.detail)
+                for row in await insert_each(self._named, "requests", day)
+            ]
         return refused
 
     async def finish(self, insert: Insert) -> None:
@@ -126,22 +128,23 @@ class RequestsTable:
         rows = await self._store.query_arrow(_ROWS, parameters)
         await self._store.insert("requests", rows, token=insert.token)
 
-    async def _insert(self, rows: pa.Table, places: NDArray[np.int64]) -> list[RefusedRow]:
-        part = rows if len(places) == rows.num_rows else rows.take(pa.array(places))
+
+class _Named:
+    """Inserts rows with a new name each time, which they carry and which is their token."""
+
+    def __init__(self, store: RequestsStore, writer: str) -> None:
+        self._store = store
+        self._writer = writer
+        self._number = 0
+
+    async def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert columns; see ``Store.insert``."""
         self._number += 1
-        writer = pa.DictionaryArray.from_arrays(np.zeros(len(places), np.int32), [self._writer])
-        number = pa.array(np.full(len(places), self._number, np.uint32))
-        named = part.append_column("insert_writer", writer).append_column("insert_number", number)
-        try:
-            await self._store.insert("requests", named, token=f"{self._writer}-{self._number}")
-        except StoreRefusedError as error:
-            if len(places) == 1:
-                return [RefusedRow(int(places[0]), str(error))]
-            middle = len(places) // 2
-            return await self._insert(rows, places[:middle]) + await self._insert(
-                rows, places[middle:]
-            )
-        return []
+        count = rows.num_rows
+        writer = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [self._writer])
+        number = pa.array(np.full(count, self._number, np.uint32))
+        named = rows.append_column("insert_writer", writer).append_column("insert_number", number)
+        await self._store.insert(table, named, token=f"{self._writer}-{self._number}")
 
 
 def _days(rows: pa.Table) -> Iterator[NDArray[np.int64]]:
