@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from importlib.abc import MetaPathFinder
 from typing import Final
 
 import pyarrow as pa
@@ -44,9 +45,29 @@ def return_memory_early() -> None:
 
 
 def do_without_pandas() -> None:
-    """Keep clickhouse-connect from importing pandas in this process.
+    """Keep clickhouse-connect and pyarrow from importing pandas in this process.
 
-    It asks of every insert whether that is a DataFrame, and where pandas is installed imports it to
-    know what that is: 30 MB, and a second, that nobody here needs.
+    Both ask of what they are given whether it is one of its objects, and where pandas is installed
+    import it to know what those are: 30 MB and half a second of the first micro-batch, that nobody
+    here needs. Whoever imports pandas by name gets it.
     """
     options.pd = options.pd_time_test = None
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _WITHOUT_PANDAS)
+    try:
+        pa.array((0,))  # it asks once, and remembers that there is none
+    finally:
+        sys.meta_path.remove(_WITHOUT_PANDAS)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """A finder by which pandas is not installed."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        del path, target
+        if fullname == "pandas":
+            raise ModuleNotFoundError("not now", name=fullname)
+
+
+_WITHOUT_PANDAS: Final = _WithoutPandas()

@@ -1,0 +1,36 @@
+"""Pandas stays outside a worker's process until somebody asks for it by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("pandas")
+
+SCRIPT = """
+import sys
+
+from streams.memory import do_without_pandas
+
+do_without_pandas()
+
+import pyarrow
+
+assert pyarrow.array(["a", "b"]).to_pylist() == ["a", "b"]
+assert "pandas" not in sys.modules, "imported all the same"
+
+from river import drift
+
+import pandas
+
+assert drift.ADWIN() is not None
+assert pandas.Series([1, 2]).sum() == 3
+assert pyarrow.array(pandas.Series([1, 2])).to_pylist() == [1, 2]
+"""
+
+
+def test_pandas_comes_only_when_it_is_named() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
