@@ -4,15 +4,17 @@ The order is what makes it exact: an offset is committed only after the store ha
 rows and ``llm.windows`` the partial windows that hold its events. Nothing escapes the agent's body,
 for Faust would acknowledge and lose what it was working on.
 
-Three things go on at once: the agent gathers chunks while the batch before is decoded, and that
-while the one before it is inserted. So batches grow with the load by themselves, and memory is
-bounded by three of them.
+Three things go on at once: the agent gathers chunks while the batch before is decoded, in a thread
+of its own, and that while the one before it is inserted. So batches grow with the load by
+themselves, and memory is bounded by three of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -29,7 +31,7 @@ from streams.errors import AbandonedError
 from streams.gather import Gathered
 from streams.letters import DeadLetters, Publishes
 from streams.prepare import Prepared, Preparer, Refusal
-from streams.replay import Replay
+from streams.replay import Known, Replay
 from streams.requests_table import RequestsTable
 from streams.retry import until_done
 from streams.windows import WindowsAgent
@@ -59,6 +61,15 @@ class Assignment(Protocol):
         """Let Faust wait no more for these events; see ``App.hold``."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Faust events of one assignment, and what is to be done of them."""
+
+    turn: int
+    events: Sequence[Any]
+    parts: Sequence[Prepared] = ()
+
+
 class IngestAgent:
     """Turns records into rows, partial windows and judge samples, each event once.
 
@@ -86,6 +97,7 @@ class IngestAgent:
         self._assignment = assignment
         self._letters = DeadLetters(Topics.REQUESTS, publisher, clock)
         self._gathered = Gathered(settings.streams.batch_bytes)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._abandoned = False
 
     def revoked(self, partitions: Iterable[int]) -> None:
@@ -112,10 +124,10 @@ class IngestAgent:
                     await asyncio.sleep(_LINGER_S)
                 events = await self._gathered.take()
                 due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
-                prepared = await self._prepare(events)
+                work = await self._prepare(events)
                 if inserting is not None:
                     await inserting
-                inserting = asyncio.create_task(self._finish(events, prepared))
+                inserting = asyncio.create_task(self._finish(work))
                 await asyncio.sleep(0)  # else the next batch is decoded before this one sets off
                 await due
         finally:
@@ -124,20 +136,28 @@ class IngestAgent:
 
     async def process(self, events: Sequence[Any]) -> None:
         """Take in some Faust events whose values are chunks, alone and to the end."""
-        await self._finish(events, await self._prepare(events))
+        await self._finish(await self._prepare(events))
 
-    async def _prepare(self, events: Sequence[Any]) -> list[Prepared]:
+    async def _prepare(self, events: Sequence[Any]) -> _Work:
         """Decode what is of this assignment; learn first what is known of partitions that are new.
 
-        An empty list is what is left of an assignment that is over.
+        What is left of an assignment that is over will be read again by whoever has it now.
         """
-        chunks = [event.value for event in events if event.value.turn == self._assignment.turn]
+        turn = self._assignment.turn
+        current = [event for event in events if event.value.turn == turn]
+        self._assignment.hold(event for event in events if event.value.turn != turn)
+        chunks = [event.value for event in current]
         try:
             await self._learn(chunks)
-            return self._preparer.prepare(chunks) if chunks else []
+            known = self._known(chunks)
+            if not chunks:
+                return _Work(turn, current)
+            loop = asyncio.get_running_loop()
+            parts = await loop.run_in_executor(self._thread, self._preparer.prepare, chunks, known)
+            return _Work(turn, current, parts)
         except AbandonedError:
             self._abandoned = True
-            return []
+            return _Work(turn, current)
         finally:
             for event in events:
                 event.value.release()
@@ -153,28 +173,38 @@ class IngestAgent:
             ids = await until_done("learn", lambda: self._replay.learn(firsts, fences))
             self._preparer.remember(ids)
 
-    async def _finish(self, events: Sequence[Any], prepared: Sequence[Prepared]) -> None:
+    def _known(self, chunks: Sequence[Chunk]) -> dict[int, Known]:
+        partitions = {chunk.partition for chunk in chunks}
+        known = self._replay.known(partitions)
+        if len(known) < len(partitions):
+            raise AbandonedError("partitions have gone meanwhile")
+        return known
+
+    async def _finish(self, work: _Work) -> None:
         """Store, window and sample; then have the events acknowledged with the windows' flush.
 
         Once a batch is abandoned every later one is, until partitions are assigned anew: what they
         hold counts on what was before it.
         """
         try:
-            for part in prepared:
-                if self._abandoned:
+            for part in work.parts:
+                if self._is_over(work):
                     break
                 await self._carry_out(part)
         except AbandonedError:
             self._abandoned = True
-        if self._abandoned or any(e.value.turn != self._assignment.turn for e in events):
-            self._preparer.forget(prepared)
+        if self._is_over(work):
+            self._preparer.forget(work.parts)
         else:
-            self._windows.acknowledge_later(events)
-        self._assignment.hold(events)
+            self._windows.acknowledge_later(work.events)
+        self._assignment.hold(work.events)
         if self._gathered.empty:
             await self._windows.flush()  # nothing is behind: say at once what there is
         else:
             await self._windows.flush_if_due()
+
+    def _is_over(self, work: _Work) -> bool:
+        return self._abandoned or work.turn != self._assignment.turn
 
     async def _carry_out(self, part: Prepared) -> None:
         """Take in one micro-batch.

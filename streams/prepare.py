@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +22,7 @@ from streams import metrics
 from streams.batch import Batch, Origin, SeenEvents
 from streams.chunk import Chunk
 from streams.letters import Place
-from streams.replay import Replay
+from streams.replay import Known
 from streams.rows import event_rows
 
 __all__ = ["Prepared", "Preparer", "Refusal"]
@@ -96,54 +97,63 @@ class Preparer:
 
     An event is a repetition when its id was taken in before at another place of the log: in this
     batch, in one that is on its way to the store, or in one of those that the store has.
+
+    One batch is prepared at a time, in whatever thread; what the loop tells meanwhile is noted with
+    the next one.
     """
 
-    def __init__(self, settings: Settings, replay: Replay, prices: PriceBook, clock: Clock) -> None:
+    def __init__(self, settings: Settings, prices: PriceBook, clock: Clock) -> None:
         self._settings = settings
-        self._replay = replay
         self._prices = prices
         self._clock = clock
         self._stored = SeenEvents()
         self._under_way: list[set[str]] = []
+        self._told: deque[Callable[[], None]] = deque()
 
-    def prepare(self, chunks: Iterable[Chunk]) -> list[Prepared]:
+    def prepare(self, chunks: Iterable[Chunk], known: Mapping[int, Known]) -> list[Prepared]:
         """Return the chunks' events as micro-batches: one, unless some record is too much for it.
 
         Should a record be more than the code can take, it alone is refused.
+
+        Args:
+            chunks: records in hand.
+            known: what was learnt of each of their partitions.
         """
-        return self._prepare(_Records.of(chunks))
+        while self._told:
+            self._told.popleft()()
+        return self._prepare(_Records.of(chunks), known)
 
     def remember(self, event_ids: Iterable[str]) -> None:
         """Remember ids of events that the store has."""
-        self._stored.remember(event_ids)
+        self._told.append(lambda: self._stored.remember(event_ids))
 
     def done(self, prepared: Prepared) -> None:
         """Note that the store has a batch."""
-        self._stored.remember(prepared.event_ids)
-        self._leave(prepared)
+        self.remember(prepared.event_ids)
+        self.forget([prepared])
 
     def forget(self, prepared: Iterable[Prepared]) -> None:
         """Note that batches were abandoned: their events will be read again."""
-        for part in prepared:
-            self._leave(part)
+        gone = [part.event_ids for part in prepared]
+        self._told.append(lambda: self._leave(gone))
 
-    def _leave(self, prepared: Prepared) -> None:
-        self._under_way = [ids for ids in self._under_way if ids is not prepared.event_ids]
+    def _leave(self, gone: Sequence[set[str]]) -> None:
+        self._under_way = [ids for ids in self._under_way if not any(ids is one for one in gone)]
 
-    def _prepare(self, records: _Records) -> list[Prepared]:
+    def _prepare(self, records: _Records, known: Mapping[int, Known]) -> list[Prepared]:
         try:
-            return [self._whole(records)]
+            return [self._whole(records, known)]
         except Exception as error:
             log.exception("batch_fails", records=len(records))
             if len(records) > 1:
-                return [part for half in records.halves() for part in self._prepare(half)]
+                return [part for half in records.halves() for part in self._prepare(half, known)]
             detail = f"{type(error).__name__}; the worker's log says more"
             reason = DeadLetterReason.INTERNAL_ERROR
             refusal = Refusal(reason, detail, records.values[0] or b"", records.place(0, None))
-            nothing = self._whole(replace(records, values=[], partitions=_NONE, offsets=_NONE))
-            return [replace(nothing, refusals=[refusal], records=1)]
+            nothing = replace(records, values=[], partitions=_NONE, offsets=_NONE)
+            return [replace(self._whole(nothing, known), refusals=[refusal], records=1)]
 
-    def _whole(self, records: _Records) -> Prepared:
+    def _whole(self, records: _Records, known: Mapping[int, Known]) -> Prepared:
         streams = self._settings.streams
         decoded = decode_records(
             records.values,
@@ -151,10 +161,10 @@ class Preparer:
             future_us=round(streams.future_s * 1e6),
             max_bytes=streams.max_record_bytes,
         )
-        batch, stored = self._batch(records, decoded)
+        batch, stored = self._batch(records, decoded, known)
         new = np.flatnonzero(~stored)
         fresh = batch.take(new)
-        counted = _by_partition(batch, lambda p, o: self._replay.counted(p, o.offsets))
+        counted = _by_partition(batch, lambda p, o: known[p].counts(o.offsets))
         ids = set(batch.event_ids)
         self._under_way.append(ids)
         return Prepared(
@@ -163,11 +173,13 @@ class Preparer:
             new,
             event_rows(fresh.columns, fresh.origin),
             np.flatnonzero(~counted),
-            self._refusals(records, decoded),
+            _refusals(records, decoded, known),
             len(records),
         )
 
-    def _batch(self, records: _Records, decoded: Decoded) -> tuple[Batch, NDArray[np.bool_]]:
+    def _batch(
+        self, records: _Records, decoded: Decoded, known: Mapping[int, Known]
+    ) -> tuple[Batch, NDArray[np.bool_]]:
         """Return the events that are no repetition, and which of them the store holds."""
         columns = decoded.columns
         columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
@@ -179,7 +191,7 @@ class Preparer:
             decoded.indexes,
         )
         batch = Batch(columns, origin, decoded.event_ids)
-        stored = _by_partition(batch, lambda p, o: self._replay.stored(p, o.offsets, o.indexes))
+        stored = _by_partition(batch, lambda p, o: known[p].holds(o.offsets, o.indexes))
         keep = self._no_repetitions(batch.event_ids, stored)
         metrics.DUPLICATES.labels(how="event_id").inc(len(stored) - len(keep))
         metrics.DUPLICATES.labels(how="replay").inc(int(stored[keep].sum()))
@@ -205,13 +217,14 @@ class Preparer:
                 here.add(event_id)
         return np.asarray(keep, np.int64)
 
-    def _refusals(self, records: _Records, decoded: Decoded) -> list[Refusal]:
-        refusals = []
-        for refused in decoded.refused:
-            partition, offset, _ = place = records.place(refused.record, refused.index)
-            if not self._replay.letter_sent(partition, offset):
-                refusals.append(Refusal(refused.reason, refused.detail, refused.payload, place))
-        return refusals
+
+def _refusals(records: _Records, decoded: Decoded, known: Mapping[int, Known]) -> list[Refusal]:
+    refusals = []
+    for refused in decoded.refused:
+        partition, offset, _ = place = records.place(refused.record, refused.index)
+        if not known[partition].letter_sent(offset):
+            refusals.append(Refusal(refused.reason, refused.detail, refused.payload, place))
+    return refusals
 
 
 def _by_partition(

@@ -13,7 +13,7 @@ from schemas.topics import Topics
 from streams.requests_table import Insert
 from streams.tail import Fence, Tail
 
-__all__ = ["Finishes", "Queries", "Replay", "source_name"]
+__all__ = ["Finishes", "Known", "Queries", "Replay", "source_name"]
 
 _UP_TO: Final = """
     SELECT kafka_partition, max(kafka_offset)
@@ -65,16 +65,32 @@ class Finishes(Protocol):
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is known of one partition; offsets are -1 for nothing."""
+class Known:
+    """What is known of one partition; offsets are -1 for nothing. Once learnt it stays as it is."""
 
     stored_up_to: int = -1
     stored: set[tuple[int, int]] = field(default_factory=set)
     counted_up_to: int = -1
 
+    def letter_sent(self, offset: int) -> bool:
+        """Tell whether dead letters of this record were sent: they go before any later row."""
+        return offset <= self.stored_up_to
+
+    def holds(self, offsets: NDArray[np.int64], indexes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which events the store holds; offsets ascend."""
+        count = len(offsets)
+        if not count or offsets[0] > self.stored_up_to:
+            return np.zeros(count, np.bool_)
+        places = zip(offsets.tolist(), indexes.tolist(), strict=True)
+        return np.fromiter((place in self.stored for place in places), np.bool_, count)
+
+    def counts(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which events the windows count."""
+        return offsets <= self.counted_up_to
+
 
 class Replay:
-    """Tells for each event of a partition whether it is stored, and whether windows count it.
+    """Learns of partitions which of their events are stored, and which of them windows count.
 
     Both are asked once for each partition that comes to this worker: the store's own record
     decides what is inserted, the end of ``llm.windows`` what is counted. Of each writer of the rows
@@ -86,11 +102,15 @@ class Replay:
         self._store = store
         self._table = table
         self._tail = tail
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Known] = {}
 
     def unknown(self, partitions: Iterable[int]) -> list[int]:
         """Return those partitions that nothing was learnt about yet."""
         return sorted(set(partitions) - self._known.keys())
+
+    def known(self, partitions: Iterable[int]) -> dict[int, Known]:
+        """Return what was learnt of those partitions that have not been forgotten since."""
+        return {p: self._known[p] for p in partitions if p in self._known}
 
     async def learn(self, firsts: Mapping[int, int], fences: Mapping[int, Fence]) -> list[str]:
         """Ask about partitions new to this worker; return the ids of events stored lately.
@@ -108,7 +128,7 @@ class Replay:
             return []
         parameters = {"log": self._log_id, "topic": Topics.REQUESTS.name, "partitions": new}
         up_to = dict(await self._store.query(_UP_TO, parameters))
-        known = {partition: _Known(up_to.get(partition, -1)) for partition in new}
+        known = {partition: Known(up_to.get(partition, -1)) for partition in new}
         again = [
             partition for partition in new if known[partition].stored_up_to >= firsts[partition]
         ]
@@ -136,25 +156,6 @@ class Replay:
         """Forget partitions that others may read from now on."""
         for partition in partitions:
             self._known.pop(partition, None)
-
-    def letter_sent(self, partition: int, offset: int) -> bool:
-        """Tell whether dead letters of this record were sent: they go before any later row."""
-        return offset <= self._known[partition].stored_up_to
-
-    def stored(
-        self, partition: int, offsets: NDArray[np.int64], indexes: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Return which events of a partition the store holds; offsets ascend."""
-        known = self._known[partition]
-        count = len(offsets)
-        if not count or offsets[0] > known.stored_up_to:
-            return np.zeros(count, np.bool_)
-        places = zip(offsets.tolist(), indexes.tolist(), strict=True)
-        return np.fromiter((place in known.stored for place in places), np.bool_, count)
-
-    def counted(self, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which events of a partition the windows count."""
-        return offsets <= self._known[partition].counted_up_to
 
 
 def source_name(partition: int) -> str:

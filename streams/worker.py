@@ -86,7 +86,7 @@ def build_app(
     quality = QualityAgent(settings.judge, queries, sink_store, publisher, clock, app.hold)
     table = RequestsTable(ingest_store, writer=uuid4().hex[:16])
     replay = Replay(settings.kafka.log_id, ingest_store, table, WindowsTail(settings.kafka))
-    preparer = Preparer(settings, replay, prices, clock)
+    preparer = Preparer(settings, prices, clock)
     ingest = IngestAgent(settings, table, replay, publisher, preparer, windows, quality, clock, app)
     feedback = FeedbackAgent(
         queries,

@@ -43,7 +43,7 @@ class Setup:
         self.windows = WindowsAgent(settings.streams, self.outbox, lambda: NOW_US, self.turn)
         table = RequestsTable(self.store, "writer")
         replay = Replay("log-1", self.store, table, tail or TailOf())
-        self.preparer = Preparer(settings, replay, load_price_book(), lambda: NOW_US)
+        self.preparer = Preparer(settings, load_price_book(), lambda: NOW_US)
         self.agent = IngestAgent(
             settings,
             table,
@@ -179,10 +179,10 @@ async def test_a_fault_of_ours_before_the_store_makes_a_letter_of_that_record_al
     setup = Setup()
     batch = setup.preparer._batch
 
-    def faulty(records: Any, decoded: Any) -> Any:
+    def faulty(records: Any, decoded: Any, known: Any) -> Any:
         if len(decoded.columns) and "r1" in decoded.columns.values("request_id"):
             raise ZeroDivisionError
-        return batch(records, decoded)
+        return batch(records, decoded, known)
 
     monkeypatch.setattr(setup.preparer, "_batch", faulty)
     await setup.take(setup.record(0), setup.record(1), setup.record(2))
@@ -214,3 +214,36 @@ async def test_costs_are_exact_and_unknown_prices_null() -> None:
     costs = [row["cost_usd"] for row in setup.store.tables["requests"]]
     assert str(costs[0]) == "0.000027600"
     assert costs[1] is None
+
+
+async def test_what_an_assignment_that_is_over_left_holds_up_nothing_of_the_next() -> None:
+    setup = Setup()
+    stale = setup.log.chunk(setup.record(0))
+    setup.turn.turn = 1
+    chunk = setup.log.chunk(setup.record(1), turn=1)
+    await setup.agent.process([stale, chunk])
+    await setup.windows.flush()
+    assert setup.rows == ["r1"]
+    assert (stale.acked, chunk.acked) == (False, True)
+
+
+async def test_partitions_that_move_during_the_decoding_leave_it_to_the_next_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    prepare = setup.preparer.prepare
+
+    def moved(*given: Any) -> Any:
+        prepared = prepare(*given)
+        setup.turn.turn += 1
+        return prepared
+
+    chunk = setup.log.chunk(setup.record(0))
+    with monkeypatch.context() as moving:
+        moving.setattr(setup.preparer, "prepare", moved)
+        await setup.agent.process([chunk])
+    await setup.windows.flush()
+    assert (setup.rows, setup.counted, chunk.acked) == ([], 0, False)
+    again = setup.log.chunk(setup.record(0), turn=1)
+    await setup.agent.process([again])  # no repetition: the first never arrived
+    assert setup.rows == ["r0"]
