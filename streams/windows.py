@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES: Final = 900_000
 """Apache Kafka takes 1 MiB unless told otherwise; larger flushes go in several messages."""
 
+_OPEN_FLUSHES: Final = 4
+
 _KEY_BYTES: Final = 6
 """A sketch's key in JSON, such as ``-2072,``: detectors.buckets bounds them."""
 
@@ -139,10 +141,22 @@ class WindowsAgent:
             source.fence = offset
 
     async def flush_if_due(self) -> None:
-        """Flush when ``flush_s`` has passed since the last time."""
+        """Flush every ``flush_s`` while windows may close by it, and now and then otherwise.
+
+        Partials of a window that is still open are of no use to anybody yet, and sketches are dear
+        to write and to read.
+        """
         flush_us = self._settings.flush_s / self._settings.time_scale * 1e6
+        if not any(self._may_close(source) for source in self._sources.values()):
+            flush_us *= _OPEN_FLUSHES
         if self._elapsed() - self._flushed_at_us >= flush_us:
             await self.flush()
+
+    def _may_close(self, source: _Source) -> bool:
+        """Tell whether a source has news by which windows may close: of an end, or of silence."""
+        size_us = self._settings.window_us
+        ended = source.watermark_us // size_us > source.told_watermark_us // size_us
+        return ended or source.fence is None or not source.changed
 
     async def flush(self) -> None:
         """Send what was gathered, wait for the broker, then acknowledge its events.

@@ -211,6 +211,27 @@ async def test_a_flush_is_due_when_its_time_has_passed() -> None:
     assert len(sent(outbox)) == 1
 
 
+async def test_while_no_window_can_close_a_flush_has_time() -> None:
+    passed_us = 0
+    flush_us = round(SETTINGS.flush_s * 1e6)
+    outbox = Outbox()
+    agent = WindowsAgent(SETTINGS, outbox, lambda: passed_us, Turn())
+    agent.add(batch((0, 1)))
+    await agent.flush()
+    agent.add(batch((0, 2)))  # of the same window
+    passed_us += 3 * flush_us
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 1
+    passed_us += flush_us
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 2
+    later = event(end_time_us=NOW_US + SETTINGS.window_us, event_id=numbered_id(9))
+    agent.add(batch_of([later], (0, 3)))
+    passed_us += flush_us
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 3
+
+
 async def test_a_partition_read_to_its_end_says_that_it_is_silent_for_as_long_as_it_is() -> None:
     now_us = NOW_US
     outbox, turn = Outbox(), Turn(read_to_the_end=False)
