@@ -1,0 +1,172 @@
+"""Hand events over to Kafka: acknowledged by all replicas, or not taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import structlog
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas.dead_letter import DeadLetter
+from schemas.event import RequestEvent
+from schemas.settings import EmitSettings, KafkaSettings
+from schemas.topics import Topics
+from serving.emit.batches import Record, encode, pack
+from serving.emit.link import make_producer
+from serving.errors import OtlpBusyError
+from serving.otlp import metrics
+
+__all__ = ["Handover", "HandsOver"]
+
+_SETTLE_S: Final = 0.25
+_CLOSE_S: Final = 5.0
+_STOP_S: Final = 15.0
+"""Longer than a producer keeps what no broker takes; stopped sooner, it would go on in secret."""
+
+_log = structlog.get_logger("tocsin.otlp")
+
+
+class HandsOver(Protocol):
+    """What takes events for good: Kafka, or a test's memory."""
+
+    async def send(self, events: Sequence[RequestEvent], letters: Sequence[DeadLetter]) -> None:
+        """Take all of it; see ``Handover.send``."""
+
+    async def close(self) -> None:
+        """Let the connections go."""
+
+
+class Handover:
+    """Sends events to ``llm.requests`` and letters to ``llm.dead-letter``.
+
+    An event's partition is chosen by its id alone, whatever comes with it: an export that is sent
+    again has its events where they were the first time, and the partition's reader tells them as
+    repetitions.
+
+    Args:
+        emit: how much a record may hold.
+        kafka: the broker.
+        timeout_s: how long the broker may take for all of an export.
+        retry_after_s: what clients are told to wait.
+        make: makes a producer.
+    """
+
+    def __init__(
+        self,
+        emit: EmitSettings,
+        kafka: KafkaSettings,
+        *,
+        timeout_s: float,
+        retry_after_s: int,
+        make: Callable[[KafkaSettings], Any] = make_producer,
+    ) -> None:
+        self._emit = emit
+        self._kafka = kafka
+        self._timeout_s = timeout_s
+        self._retry_after_s = retry_after_s
+        self._make = make
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._reached = True
+
+    async def send(self, events: Sequence[RequestEvent], letters: Sequence[DeadLetter]) -> None:
+        """Return once the broker has acknowledged all of it; letters go after the events.
+
+        Raises:
+            OtlpBusyError: 503, it did not. Some may be there all the same; sent again they are
+                repetitions.
+        """
+        if not events and not letters:
+            return
+        producer = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                producer = await self._connected()
+                await self._send_events(producer, events)
+                for letter in letters:
+                    await producer.send_and_wait(
+                        Topics.DEAD_LETTER.name, letter.to_json(), key=letter.topic.encode()
+                    )
+        except (KafkaError, OSError, TimeoutError) as error:
+            metrics.BROKER_FAILURES.inc()
+            self._give_up(producer)
+            said = f"{type(error).__name__}: {error}"[:300]
+            if self._reached:
+                _log.warning("the broker does not answer; exports are refused", error=said)
+            self._reached = False
+            raise OtlpBusyError(
+                503, "the broker does not answer; nothing is lost if you try again",
+                self._retry_after_s,
+            ) from error  # fmt: skip
+        if not self._reached:
+            _log.info("the broker is reached again")
+        self._reached = True
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        self._give_up(self._producer)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSE_S)
+
+    async def _send_events(self, producer: Any, events: Sequence[RequestEvent]) -> None:
+        if not events:
+            return
+        topic = Topics.REQUESTS.name
+        partitions = sorted(await producer.partitions_for(topic))
+        pending = []
+        for partition, record in self._records(events, partitions):
+            pending.append(
+                await producer.send(topic, record.value, key=record.key, partition=partition)
+            )
+        await asyncio.gather(*pending)
+
+    def _records(
+        self, events: Sequence[RequestEvent], partitions: list[int]
+    ) -> list[tuple[int, Record]]:
+        choose = DefaultPartitioner()
+        by_partition: dict[int, list[RequestEvent]] = {}
+        for event in events:
+            chosen = choose(str(event.event_id).encode(), partitions, partitions)
+            by_partition.setdefault(chosen, []).append(event)
+        return [
+            (partition, record)
+            for partition, part in by_partition.items()
+            for record in pack(map(encode, part), self._emit.batch_events, self._emit.batch_bytes)
+        ]
+
+    async def _connected(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = self._make(self._kafka)
+                try:
+                    await producer.start()
+                    # A topic that is only now being made has to be whole before the first record.
+                    for topic in (Topics.REQUESTS, Topics.DEAD_LETTER):
+                        await producer.partitions_for(topic.name)
+                    await asyncio.sleep(_SETTLE_S)
+                except BaseException:
+                    self._stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _give_up(self, producer: Any) -> None:
+        """Leave a producer, with what it still holds; the next export makes another."""
+        if producer is not None and producer is self._producer:
+            self._producer = None
+            self._stop(producer)
+
+    def _stop(self, producer: Any) -> None:
+        task = asyncio.create_task(_stopped(producer))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _stopped(producer: Any) -> None:
+    with suppress(Exception):
+        await asyncio.wait_for(producer.stop(), timeout=_STOP_S)
