@@ -11,7 +11,8 @@ __all__ = ["DEAD_LETTER_MEANINGS", "FIELD_MEANINGS"]
 FIELD_MEANINGS: Final[dict[str, str]] = {
     "schema_version": "Version of this schema; another one goes to the dead letters.",
     "event_id": "UUIDv7 made by the emitter, UUIDv5 of a span's ids; what makes a row unique.",
-    "request_id": "`X-Request-Id` as sent by the client, or made for it; clients can reuse ids.",
+    "request_id": "`X-Request-Id` as sent by the client, or made for it; of a span the "
+    "response's id; clients can reuse ids.",
     "start_time_us": "When the request came in, UTC microseconds since 1970.",
     "end_time_us": "When its last byte went out, or it failed; windows and rows go by it.",
     "server": "Host and port, or the pod, that answered.",

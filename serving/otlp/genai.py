@@ -8,6 +8,7 @@ retrievals are not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ _OLD_TYPES: Final = {
     "embedding": Operation.EMBEDDINGS,
     "rerank": Operation.OTHER,
 }
+_AUTHORITY: Final = re.compile(r"https?://(?:[^/?#@]*@)?([^/?#@]+)")
 _REQUEST_KINDS: Final = (Kind.CLIENT, Kind.SERVER)
 _FIRST_TOKEN: Final = frozenset(
     {"gen_ai.content.completion.chunk", "llm.content.completion.chunk", "gen_ai.choice"}
@@ -90,7 +92,9 @@ def server_of(attributes: Mapping[str, Any]) -> str | None:
     """Return host and port that a client has asked."""
     host = name_in(attributes, "server.address", "net.peer.name")
     if host is None:
-        return None
+        base = name_in(attributes, "gen_ai.openai.api_base")
+        found = _AUTHORITY.match(base) if base else None
+        return found[1] if found else None
     port = attributes.get("server.port", attributes.get("net.peer.port"))
     return f"{host}:{port}"[:256] if type(port) is int and 0 < port < 65_536 else host
 

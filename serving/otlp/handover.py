@@ -12,10 +12,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.dead_letter import DeadLetter
-from schemas.event import RequestEvent
 from schemas.settings import EmitSettings, KafkaSettings
 from schemas.topics import Topics
-from serving.emit.batches import Record, encode, pack
+from serving.emit.batches import Encoded, Record, pack
 from serving.emit.link import make_producer
 from serving.errors import OtlpBusyError
 from serving.otlp import metrics
@@ -33,7 +32,7 @@ _log = structlog.get_logger("tocsin.otlp")
 class HandsOver(Protocol):
     """What takes events for good: Kafka, or a test's memory."""
 
-    async def send(self, events: Sequence[RequestEvent], letters: Sequence[DeadLetter]) -> None:
+    async def send(self, events: Sequence[Encoded], letters: Sequence[DeadLetter]) -> None:
         """Take all of it; see ``Handover.send``."""
 
     async def close(self) -> None:
@@ -74,7 +73,7 @@ class Handover:
         self._closing: set[asyncio.Task[None]] = set()
         self._reached = True
 
-    async def send(self, events: Sequence[RequestEvent], letters: Sequence[DeadLetter]) -> None:
+    async def send(self, events: Sequence[Encoded], letters: Sequence[DeadLetter]) -> None:
         """Return once the broker has acknowledged all of it; letters go after the events.
 
         Raises:
@@ -113,7 +112,7 @@ class Handover:
         if self._closing:
             await asyncio.wait(self._closing, timeout=_CLOSE_S)
 
-    async def _send_events(self, producer: Any, events: Sequence[RequestEvent]) -> None:
+    async def _send_events(self, producer: Any, events: Sequence[Encoded]) -> None:
         if not events:
             return
         topic = Topics.REQUESTS.name
@@ -126,17 +125,17 @@ class Handover:
         await asyncio.gather(*pending)
 
     def _records(
-        self, events: Sequence[RequestEvent], partitions: list[int]
+        self, events: Sequence[Encoded], partitions: list[int]
     ) -> list[tuple[int, Record]]:
         choose = DefaultPartitioner()
-        by_partition: dict[int, list[RequestEvent]] = {}
+        by_partition: dict[int, list[Encoded]] = {}
         for event in events:
-            chosen = choose(str(event.event_id).encode(), partitions, partitions)
+            chosen = choose(event.key, partitions, partitions)
             by_partition.setdefault(chosen, []).append(event)
         return [
             (partition, record)
             for partition, part in by_partition.items()
-            for record in pack(map(encode, part), self._emit.batch_events, self._emit.batch_bytes)
+            for record in pack(part, self._emit.batch_events, self._emit.batch_bytes)
         ]
 
     async def _connected(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import orjson
@@ -18,12 +19,15 @@ SPANS: Final = "otlp.traces"
 """Stands where letters of records have their topic."""
 
 _TEXT: Final = 256
-_PERSONAL: Final = (
-    "gen_ai.prompt", "gen_ai.completion", "gen_ai.input", "gen_ai.output", "gen_ai.system_",
-    "gen_ai.tool.", "input.", "output.", "llm.input", "llm.output", "llm.prompt", "llm.completion",
-    "traceloop.entity.", "embedding.", "exception.",
-)  # fmt: skip
-"""How attributes begin that may hold what a user or a model has said."""
+_KEPT: Final = re.compile(
+    r"gen_ai\.(?:operation|provider|request|response|usage|latency)\..+"
+    r"|gen_ai\.(?:system|is_streaming)"
+    r"|llm\.(?:request|response|usage|token_count)\..+"
+    r"|llm\.(?:is_streaming|model_name|provider|system|finish_reason)"
+    r"|openinference\.span\.kind|error\.type|http\.(?:response\.)?status_code"
+    r"|(?:server|service|host|k8s|telemetry|deployment|tocsin|vllm)\..+"
+)
+"""Attributes that tell why a span is wrong; others may hold what a user or a model has said."""
 
 
 def letter_of(refused: Refused, at_us: int) -> DeadLetter:
@@ -60,7 +64,7 @@ def _offset(span: Span, payload: bytes) -> int:
 
 
 def _payload(span: Span) -> bytes:
-    """Return a span as JSON, with neither prompts nor answers."""
+    """Return of a span, as JSON, what is nobody's text."""
     document = {
         "trace_id": span.trace_id,
         "span_id": span.span_id,
@@ -80,5 +84,5 @@ def _harmless(attributes: Any) -> dict[str, Any]:
     return {
         name[:_TEXT]: value[:_TEXT] if isinstance(value, str) else value
         for name, value in attributes.items()
-        if isinstance(value, str | int | float) and not name.startswith(_PERSONAL)
+        if isinstance(value, str | int | float) and _KEPT.fullmatch(name)
     }

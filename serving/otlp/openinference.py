@@ -6,12 +6,14 @@ and PROMPT are not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from schemas.event import Operation
+from serving.emit.request import clean_name
 from serving.otlp.genai import server_of
 from serving.otlp.outcome import outcome_of
 from serving.otlp.span import Span, count_in, name_in, names_in
@@ -21,6 +23,7 @@ __all__ = ["read_openinference"]
 
 _OPERATIONS: Final = {"LLM": Operation.CHAT, "EMBEDDING": Operation.EMBEDDINGS}
 _LONGEST: Final = 65_536
+_ID: Final = re.compile(r'\{\s*"id"\s*:\s*"([^"\\]{1,256})"')
 _FIRST_TOKEN: Final = "First Token Stream Event"  # noqa: S105
 
 
@@ -46,6 +49,7 @@ def read_openinference(span: Span) -> Told | None:
         model=named or name_in(asked, "model") or response,
         model_version=response,
         server=server_of(attributes),
+        request_id=_response_id(attributes),
         stream=True if moments else _stream(asked),
         user_id=name_in(attributes, "user.id"),
         status_code=outcome.status_code,
@@ -61,7 +65,9 @@ def read_openinference(span: Span) -> Told | None:
 
 def _asked(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of the call, which are there even when no answer came."""
-    text = attributes.get("llm.invocation_parameters")
+    text = attributes.get("llm.invocation_parameters") or attributes.get(
+        "embedding.invocation_parameters"
+    )
     if not isinstance(text, str) or len(text) > _LONGEST:
         return {}
     try:
@@ -69,6 +75,13 @@ def _asked(attributes: Mapping[str, Any]) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _response_id(attributes: Mapping[str, Any]) -> str | None:
+    """Return the id with which an answer in one piece begins; there is no attribute for it."""
+    answer = attributes.get("output.value")
+    found = _ID.match(answer) if isinstance(answer, str) else None
+    return clean_name(found[1]) if found else None
 
 
 def _stream(asked: Mapping[str, Any]) -> bool | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from schemas.clock import Clock, system_clock
+from schemas.kafka_client import kafka_client
 from schemas.settings import OtlpSettings, Settings
 from serving.emit.prompt import TextPolicy
 from serving.errors import OtlpAddressError
@@ -71,9 +72,11 @@ async def run_otlp(
 
     Raises:
         OtlpAddressError: it cannot, or must not, listen there.
+        SettingsError: a certificate for the broker cannot be used.
     """
     otlp = settings.otlp
     check_exposure(otlp)
+    kafka_client(settings.kafka)  # what is wrong there is said now, not at the first export
     sock = _listen(otlp)
     handover = handover or Handover(
         settings.emit,

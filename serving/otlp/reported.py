@@ -33,7 +33,8 @@ def is_reported(span: Span, told: Told, declared: Mapping[str, Sequence[str]]) -
         return True
     if told.request_id is not None and is_our_request_id(_bare(told.request_id)):
         return True
-    if told.server is not None and told.server in declared.get("server.address", ()):
+    servers = declared.get("server.address", ())
+    if told.server in servers or (told.server or "").rpartition(":")[0] in servers:
         return True
     for name, values in declared.items():
         found = span.scope if name == "otel.scope.name" else _look_up(span, name)

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from schemas.dead_letter import DeadLetterReason
-from schemas.event import RequestEvent
+from serving.emit.batches import Encoded, encode
 from serving.errors import SpanRefusedError
 from serving.otlp.event import EventMaker
 from serving.otlp.genai import read_genai
@@ -47,13 +47,13 @@ class Sorted:
     """What becomes of an export's spans.
 
     Attributes:
-        events: of the requests, each once; several spans may tell of one.
+        events: of the requests, each once, as they travel: they may have to wait for the broker.
         refused: for the dead letters.
         counts: spans by source and outcome: `event`, `joined`, `reported`, `refused`; those that
             are no request are `("other", "ignored")`.
     """
 
-    events: list[RequestEvent] = field(default_factory=list)
+    events: list[Encoded] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -97,7 +97,7 @@ def sort_spans(
             requests.setdefault((told.source, told.identity), []).append((span, told))
     for (source, _), parts in requests.items():
         try:
-            result.events.append(maker.event(*whole_of(parts), now_us))
+            result.events.append(encode(maker.event(*whole_of(parts), now_us)))
         except Exception as error:  # noqa: BLE001
             result.refuse(source, [span for span, _ in parts], error)
         else:

@@ -158,13 +158,13 @@ async def test_a_client_of_a_server_that_reports_itself_is_not_counted_again(
             finally:
                 OpenLLMetry().uninstrument()
 
-    taking = Taking()
     profile = fleet_of(vllm={"versions": ["v1"]})
-    async with (
-        running(taking, clock=system_clock) as url,
-        running_fleet(tmp_path, profile) as fleet,
-    ):
-        await asyncio.to_thread(work, url, fleet.urls["vllm"])
-        assert len(fleet.events) == 3
-    # The failed one got no answer, so no id: the operator has to declare the server.
-    assert [event.error_type for event in taking.events] == ["not_found"]
+    async with running_fleet(tmp_path, profile) as fleet:
+        address = fleet.urls["vllm"][7:-3]
+        for declared, left in (({}, ["not_found"]), ({"server.address": [address]}, [])):
+            taking = Taking()
+            async with running(taking, clock=system_clock, reported=declared) as url:
+                await asyncio.to_thread(work, url, fleet.urls["vllm"])
+            # The failed one got no answer, so no id: that takes a declaration.
+            assert [event.error_type for event in taking.events] == left
+        assert len(fleet.events) == 6

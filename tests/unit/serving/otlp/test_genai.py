@@ -162,3 +162,18 @@ def test_a_server_is_named_by_itself_when_the_span_is_its_own() -> None:
     resource = {"service.name": "tgi", "host.name": "gpu-1"}
     assert told(CHAT, resource=resource, kind=Kind.SERVER).server == "gpu-1"
     assert told(CHAT, resource=resource, kind=Kind.CLIENT).server is None
+
+
+@pytest.mark.parametrize(
+    ("base", "server"),
+    [
+        ("http://127.0.0.1:8800/v1/", "127.0.0.1:8800"),
+        ("https://api.openai.com/v1", "api.openai.com"),
+        ("https://user:secret@llm.internal:443/v1", "llm.internal:443"),
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+        ("api.openai.com", None),
+        (7, None),
+    ],
+)
+def test_openllmetry_names_the_server_by_a_url(base: object, server: str | None) -> None:
+    assert told(CHAT | {"gen_ai.openai.api_base": base}).server == server

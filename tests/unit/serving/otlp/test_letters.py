@@ -46,7 +46,11 @@ def test_nothing_that_somebody_has_said_is_in_it() -> None:
         "output.value": "secret",
         "llm.input_messages.0.message.content": "secret",
         "llm.output_messages.0.message.content": "secret",
-        "llm.prompts": "secret",
+        "llm.prompts.0.prompt.text": "secret",
+        "llm.choices.0.completion.text": "secret",
+        "gen_ai.systems": "secret",
+        "user.id": "secret",
+        "anything": "secret",
         "traceloop.entity.input": "secret",
         "exception.message": "secret",
         "embedding.embeddings.0.embedding.text": "secret",
@@ -59,7 +63,7 @@ def test_nothing_that_somebody_has_said_is_in_it() -> None:
 
 
 def test_its_size_is_bounded() -> None:
-    many = {f"attribute.{number}": "x" * 10_000 for number in range(1_000)}
+    many = {f"tocsin.{number}": "x" * 10_000 for number in range(1_000)}
     made = letter(span(attributes=many, name="n" * 10_000, resource={"service.name": "s" * 9_000}))
     assert len(made.payload) == 65_536 < made.payload_size
     assert len(made.detail) < 2_000

@@ -58,6 +58,23 @@ def test_without_an_answer_the_parameters_tell(
     assert (found.model, found.stream) == (model, stream)
 
 
+@pytest.mark.parametrize(
+    ("answer", "request_id"),
+    [
+        ('{"id":"chatcmpl-1","choices":[]}', "chatcmpl-1"),
+        ('{ "id" : "chatcmpl-1" }', "chatcmpl-1"),
+        ('{"choices": [{"id": "x"}]}', None),
+        ('{"id": 7}', None),
+        ("hello", None),
+        (7, None),
+    ],
+)
+def test_the_id_is_where_the_answer_begins(answer: object, request_id: str | None) -> None:
+    found = read_openinference(span(attributes=LLM | {"output.value": answer}))
+    assert found is not None
+    assert found.request_id == request_id
+
+
 def test_embeddings_are_requests() -> None:
     kind = {"openinference.span.kind": "EMBEDDING", "embedding.model_name": "e-5"}
     found = read_openinference(span(attributes=kind))

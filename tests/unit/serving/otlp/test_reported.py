@@ -67,6 +67,11 @@ def test_what_the_operator_declares() -> None:
     asked = CHAT | {"server.address": "gateway.internal", "server.port": 8800}
     assert events_of(span(attributes=asked), reported=declared) == 0
     assert events_of(span(attributes=asked | {"server.port": 9}), reported=declared) == 1
+    by_host = {"server.address": ["gateway.internal"]}
+    assert events_of(span(attributes=asked), reported=by_host) == 0
+    by_url = CHAT | {"gen_ai.openai.api_base": "http://gateway.internal:8800/v1"}
+    for names in (declared, by_host):
+        assert events_of(span(attributes=by_url), reported=names) == 0
     assert events_of(span(resource={"service.name": "rag"}), reported=declared) == 0
     assert events_of(span(scope="openai"), reported=declared) == 0
     assert events_of(span(resource={"service.name": "web"}), reported=declared) == 1

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from schemas.dead_letter import DeadLetter
 from schemas.event import RequestEvent
 from schemas.settings import Settings
+from serving.emit.batches import Encoded
 from serving.errors import OtlpBusyError
 from serving.otlp.app import create_app
 from serving.otlp.process import maker_of
@@ -108,10 +109,10 @@ class Taking:
     away: bool = False
     closed: bool = False
 
-    async def send(self, events: Sequence[RequestEvent], letters: Sequence[DeadLetter]) -> None:
+    async def send(self, events: Sequence[Encoded], letters: Sequence[DeadLetter]) -> None:
         if self.away:
             raise OtlpBusyError(503, "the broker does not answer", 5)
-        self.events += events
+        self.events += (RequestEvent.model_validate_json(one.value) for one in events)
         self.letters += letters
 
     async def close(self) -> None:
