@@ -455,7 +455,7 @@ class OtlpSettings(_Section):
     header_timeout_s: PositiveSeconds = 10
     body_timeout_s: PositiveSeconds = 30
     broker_timeout_s: PositiveSeconds = Field(
-        default=5, description="how long the broker may take to acknowledge an export"
+        default=5, description="how long the broker may take to be reached, or to take a record"
     )
     retry_after_s: Count = Field(
         default=5, description="what clients are told to wait when the broker does not answer"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -20,6 +20,8 @@ from serving.errors import OtlpBusyError
 from serving.otlp import metrics
 
 __all__ = ["Handover", "HandsOver"]
+
+T = TypeVar("T")
 
 _SETTLE_S: Final = 0.25
 _CLOSE_S: Final = 5.0
@@ -49,7 +51,8 @@ class Handover:
     Args:
         emit: how much a record may hold.
         kafka: the broker.
-        timeout_s: how long the broker may take for all of an export.
+        timeout_s: how long the broker may take for one step: to be reached, to take a record. An
+            export as a whole may take longer, as long as it gets on.
         retry_after_s: what clients are told to wait.
         make: makes a producer.
     """
@@ -84,24 +87,18 @@ class Handover:
             return
         producer = None
         try:
-            async with asyncio.timeout(self._timeout_s):
-                producer = await self._connected()
-                await self._send_events(producer, events)
-                for letter in letters:
-                    await producer.send_and_wait(
-                        Topics.DEAD_LETTER.name, letter.to_json(), key=letter.topic.encode()
-                    )
+            producer = await self._soon(self._connected())
+            await self._send(producer, await self._records(producer, events))
+            await self._send(producer, [_record(letter) for letter in letters])
         except (KafkaError, OSError, TimeoutError) as error:
             metrics.BROKER_FAILURES.inc()
             self._give_up(producer)
             said = f"{type(error).__name__}: {error}"[:300]
             if self._reached:
-                _log.warning("the broker does not answer; exports are refused", error=said)
+                _log.warning("the broker takes nothing; exports are refused", error=said)
             self._reached = False
-            raise OtlpBusyError(
-                503, "the broker does not answer; nothing is lost if you try again",
-                self._retry_after_s,
-            ) from error  # fmt: skip
+            text = "the broker does not take it now; nothing is lost if you try again"
+            raise OtlpBusyError(503, text, self._retry_after_s) from error
         if not self._reached:
             _log.info("the broker is reached again")
         self._reached = True
@@ -112,21 +109,32 @@ class Handover:
         if self._closing:
             await asyncio.wait(self._closing, timeout=_CLOSE_S)
 
-    async def _send_events(self, producer: Any, events: Sequence[Encoded]) -> None:
-        if not events:
-            return
-        topic = Topics.REQUESTS.name
-        partitions = sorted(await producer.partitions_for(topic))
-        pending = []
-        for partition, record in self._records(events, partitions):
-            pending.append(
-                await producer.send(topic, record.value, key=record.key, partition=partition)
-            )
-        await asyncio.gather(*pending)
+    async def _soon(self, step: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._timeout_s):
+            return await step
 
-    def _records(
-        self, events: Sequence[Encoded], partitions: list[int]
-    ) -> list[tuple[int, Record]]:
+    async def _send(self, producer: Any, records: Iterable[tuple[int | None, Record]]) -> None:
+        """Send records all at once and wait for each."""
+        pending: list[asyncio.Future[Any]] = []
+        try:
+            for partition, record in records:
+                sending = producer.send(
+                    record.topic, record.value, key=record.key, partition=partition
+                )
+                pending.append(await self._soon(sending))
+            for sent in pending:
+                await self._soon(sent)
+        finally:
+            for sent in pending:
+                if not sent.cancel() and not sent.cancelled():
+                    sent.exception()  # else asyncio complains that nobody has looked
+
+    async def _records(
+        self, producer: Any, events: Sequence[Encoded]
+    ) -> list[tuple[int | None, Record]]:
+        if not events:
+            return []
+        partitions = sorted(await self._soon(producer.partitions_for(Topics.REQUESTS.name)))
         choose = DefaultPartitioner()
         by_partition: dict[int, list[Encoded]] = {}
         for event in events:
@@ -164,6 +172,11 @@ class Handover:
         task = asyncio.create_task(_stopped(producer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _record(letter: DeadLetter) -> tuple[None, Record]:
+    key = letter.topic.encode()
+    return None, Record(Topics.DEAD_LETTER.name, key, letter.to_json(), 1)
 
 
 async def _stopped(producer: Any) -> None:

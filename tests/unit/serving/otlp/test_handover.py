@@ -69,6 +69,8 @@ class Producer:
         self.sent: list[tuple[str, int | None, bytes]] = []
         self.failing: Exception | None = None
         self.hanging = False
+        self.silent = False
+        self.slow_s = 0.0
         self.stopped = False
 
     async def start(self) -> None:
@@ -84,13 +86,12 @@ class Producer:
         self, topic: str, value: bytes, key: bytes, partition: int | None = None
     ) -> asyncio.Future[None]:
         await self._trouble()
+        await asyncio.sleep(self.slow_s)
         self.sent.append((topic, partition, value))
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self.silent:
+            done.set_result(None)
         return done
-
-    async def send_and_wait(self, topic: str, value: bytes, key: bytes) -> None:
-        await self.send(topic, value, key)
 
     async def _trouble(self) -> None:
         if self.failing is not None:
@@ -156,16 +157,26 @@ async def test_a_broker_that_fails_means_come_again_and_the_next_export_connects
     assert (first.stopped, second.stopped) == (True, True)
 
 
-async def test_a_broker_that_hangs_is_not_waited_for_longer_than_allowed() -> None:
+@pytest.mark.parametrize("where", ["start", "send", "acknowledge"])
+async def test_a_broker_that_hangs_is_not_waited_for_longer_than_allowed(where: str) -> None:
     first, second = Producer(), Producer()
-    first.hanging = True
-    handover = faked([first, second], timeout_s=0.3)
-    with pytest.raises(OtlpBusyError):
+    handover = faked([first, second], timeout_s=1.5)
+    if where != "start":
         await handover.send([event(1)], [])
-    second.hanging = False
-    patient = faked([second])
-    await patient.send([event(1)], [])
-    assert len(second.sent) == 1
+    first.hanging = where != "acknowledge"
+    first.silent = where == "acknowledge"
+    with pytest.raises(OtlpBusyError):
+        await handover.send([event(2)], [LETTER])
+    await handover.send([event(2)], [LETTER])
+    assert len(second.sent) == 2
+
+
+async def test_an_export_that_gets_on_may_take_longer_than_one_step() -> None:
+    producer = Producer()
+    producer.slow_s = 0.15
+    handover = faked([producer], timeout_s=1.5)
+    await handover.send([event(number) for number in range(40)], [LETTER] * 10)
+    assert len(producer.sent) == 4 + 10
 
 
 async def test_a_real_broker_that_stalls_and_goes_on(fresh_broker: Broker) -> None:
