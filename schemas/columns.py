@@ -176,8 +176,8 @@ class EventColumns:
             array = pa.array(values, kind)
             arrays.append(array.dictionary_encode() if few else array)
         batch = pa.RecordBatch.from_arrays(arrays, names=list(EVENT_FIELDS))
-        status = batch.column("status_code").to_numpy()
-        served = (status < 400) | (status >= 500)
+        status = pc.fill_null(batch.column("status_code"), 0).to_numpy()
+        served = (status < 400) | (status >= 500)  # unknown: not known to be the request's fault
         stayed = ~batch.column("aborted").to_numpy(zero_copy_only=False)
         erred = batch.column("error_type").is_valid().to_numpy(zero_copy_only=False)
         unpriced = np.full(len(status), PRICE_UNKNOWN, np.int64)

@@ -42,12 +42,15 @@ class RequestEvent(Message):
     Times are UTC microseconds, durations seconds. ``None`` means unknown, never zero.
 
     Attributes:
-        event_id: UUIDv7 made by the emitter; request ids can be reused by clients.
+        event_id: UUIDv7 made by the emitter, UUIDv5 of a span's ids; request ids can be reused by
+            clients.
         request_id: ``X-Request-Id`` as sent by the client, or made for it.
         start_time_us, end_time_us: first byte in, last byte out (or the failure).
         server: host:port or pod that answered (``server.address``).
         model, model_version, lora_adapter: what answered; the version is what rollback changes.
-        status_code: HTTP status sent; 200 also for a stream that broke later.
+        stream: None where nobody could see what was asked for.
+        status_code: HTTP status sent; 200 also for a stream that broke later. None where the source
+            tells of no HTTP.
         error_type: None when it went well, else a short class such as ``engine_dead``.
         aborted: the client went away before the end.
         input_tokens: all prompt tokens, cached ones included.
@@ -71,13 +74,13 @@ class RequestEvent(Message):
     model_version: Name
     lora_adapter: Name | None = None
     operation: Operation
-    stream: bool
+    stream: bool | None = None
     route: Route = Route.STABLE
     feature: Name | None = None
     user_id: Name | None = None
     plan: Name | None = None
 
-    status_code: Annotated[int, Field(ge=100, le=599)]
+    status_code: Annotated[int, Field(ge=100, le=599)] | None = None
     error_type: Name | None = None
     finish_reasons: tuple[Name, ...] = Field(default=(), max_length=128)
     aborted: bool = False
@@ -116,7 +119,8 @@ class RequestEvent(Message):
     @property
     def rejected(self) -> bool:
         """Tell whether the request itself was at fault (4xx), which is no server error."""
-        return 400 <= self.status_code < 500 and not self.aborted
+        status = self.status_code
+        return status is not None and 400 <= status < 500 and not self.aborted
 
     @property
     def failed(self) -> bool:

@@ -10,8 +10,9 @@ __all__ = ["DEAD_LETTER_MEANINGS", "FIELD_MEANINGS"]
 
 FIELD_MEANINGS: Final[dict[str, str]] = {
     "schema_version": "Version of this schema; another one goes to the dead letters.",
-    "event_id": "UUIDv7 made by the emitter; what makes a row unique.",
-    "request_id": "`X-Request-Id` as sent by the client, or made for it; clients can reuse ids.",
+    "event_id": "UUIDv7 made by the emitter, UUIDv5 of a span's ids; what makes a row unique.",
+    "request_id": "`X-Request-Id` as sent by the client, or made for it; of a span the "
+    "response's id; clients can reuse ids.",
     "start_time_us": "When the request came in, UTC microseconds since 1970.",
     "end_time_us": "When its last byte went out, or it failed; windows and rows go by it.",
     "server": "Host and port, or the pod, that answered.",
@@ -20,12 +21,13 @@ FIELD_MEANINGS: Final[dict[str, str]] = {
     "model_version": "The version that answered; what a rollback changes.",
     "lora_adapter": "The adapter that answered, when there is one.",
     "operation": "What was asked for.",
-    "stream": "Whether the client asked for a stream.",
+    "stream": "Whether the client asked for a stream; absent where a span does not tell.",
     "route": "Why this version was chosen.",
     "feature": "The product feature behind the request: header `X-Tocsin-Feature` or `metadata`.",
     "user_id": "The end user: header `X-Tocsin-User` or OpenAI's `user`; never a metric's label.",
     "plan": "The user's plan: header `X-Tocsin-Plan` or `metadata`.",
-    "status_code": "HTTP status sent; 200 also for a stream that broke later.",
+    "status_code": "HTTP status sent; 200 also for a stream that broke later; absent where a span "
+    "tells none.",
     "error_type": "Absent when it went well, else a short class such as `engine_dead`.",
     "finish_reasons": "One for each choice, as the engine says: `stop`, `length`, ...",
     "aborted": "The client went away before the end.",

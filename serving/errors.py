@@ -15,12 +15,17 @@ TocsinError
     ├── GatewayError             the gateway cannot start or go on
     │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
     │   └── GatewayAddressError  it cannot, or must not, listen there
+    ├── OtlpError                what came over OTLP is not taken; has its HTTP status
+    │   └── OtlpBusyError        too much at once, or no broker: the client tries again
+    ├── SpanRefusedError         one span tells of a request and is wrong; its neighbours are taken
+    ├── OtlpAddressError         the OTLP receiver cannot listen there, or must not
     ├── RolloutError             a rollout cannot begin, or its file cannot be read
     └── FleetError               the simulated fleet cannot do what it was asked
 """
 
 from __future__ import annotations
 
+from schemas.dead_letter import DeadLetterReason
 from schemas.errors import TocsinError
 
 __all__ = [
@@ -36,9 +41,13 @@ __all__ = [
     "GatewayAddressError",
     "GatewayError",
     "GatewayFileError",
+    "OtlpAddressError",
+    "OtlpBusyError",
+    "OtlpError",
     "PreconditionError",
     "RolloutError",
     "ServingError",
+    "SpanRefusedError",
     "UnknownVariantError",
 ]
 
@@ -105,3 +114,31 @@ class GatewayFileError(GatewayError):
 
 class GatewayAddressError(GatewayError):
     """The gateway cannot listen at its address, or must not: open to others without keys."""
+
+
+class OtlpError(ServingError):
+    """What came over OTLP is not taken; ``status`` is the HTTP status that says why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class OtlpBusyError(OtlpError):
+    """It is not taken now; the client shall come again after ``retry_after_s`` seconds."""
+
+    def __init__(self, status: int, text: str, retry_after_s: int) -> None:
+        super().__init__(status, text)
+        self.retry_after_s = retry_after_s
+
+
+class SpanRefusedError(ServingError):
+    """One span tells of a request and cannot be taken."""
+
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class OtlpAddressError(ServingError):
+    """The OTLP receiver cannot listen at its address, or must not: open to others, no token."""

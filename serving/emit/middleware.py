@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
 from typing import Any, Final
 
-from schemas.event import Operation, new_event_id
+from schemas.event import Operation
 from serving.emit.counters import contained
 from serving.emit.emission import Emission, shared_emission
 from serving.emit.error_class import error_class
@@ -21,6 +21,9 @@ from serving.emit.exchange import Exchange
 from serving.emit.joined import FACTS_HEADER, FACTS_MARK, STREAMED_FACTS, asks_to_join
 from serving.emit.operations import operation_of
 from serving.emit.request import parse_headers
+from serving.emit.request_id import new_request_id
+from serving.emit.span_mark import mark_spans
+from serving.emit.trace_mark import mark_trace
 
 __all__ = ["EXCHANGE_KEY", "ASGIApp", "Message", "Receive", "Scope", "Send", "TocsinMiddleware"]
 
@@ -141,10 +144,11 @@ class TocsinMiddleware:
 
 
 def _begin(emission: Emission, operation: Operation, scope: Scope, at: float) -> Exchange:
-    """Start to watch; give the request an id where the client gave none."""
+    """Start to watch; give the request an id where the client gave none, and mark its trace."""
     sender = parse_headers(scope["headers"])
+    scope["headers"] = mark_trace(scope["headers"])
     if sender.request_id is None:
-        sender = replace(sender, request_id=new_event_id().hex)
+        sender = replace(sender, request_id=new_request_id())
         if not any(name.lower() == _REQUEST_ID for name, _ in scope["headers"]):
             made = (_REQUEST_ID, str(sender.request_id).encode())
             scope["headers"] = [*scope["headers"], made]
@@ -183,6 +187,7 @@ def _lifespan(emission: Emission, send: Send) -> Send:
         try:
             if message["type"] == "lifespan.startup.complete":
                 emission.sink.start()
+                mark_spans()
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 await asyncio.to_thread(emission.close)
         except Exception as error:  # noqa: BLE001

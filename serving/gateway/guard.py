@@ -7,6 +7,7 @@ byte a minute (Slowloris) would hold a connection for ever.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -21,8 +22,14 @@ class _Cycle(Protocol):
     response_complete: bool
 
 
-def guarded_protocol(header_timeout_s: float) -> type[asyncio.Protocol]:
-    """Return the protocol class for a server."""
+def _count() -> None:
+    metrics.STALLED.labels("head").inc()
+
+
+def guarded_protocol(
+    header_timeout_s: float, late: Callable[[], None] = _count
+) -> type[asyncio.Protocol]:
+    """Return the protocol class for a server; `late` is called for each head that is too slow."""
 
     class Guarded(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # chosen at run time
         app_state: dict[str, Any]
@@ -54,7 +61,7 @@ def guarded_protocol(header_timeout_s: float) -> type[asyncio.Protocol]:
                 self._deadline = None
 
         def _late(self) -> None:
-            metrics.STALLED.labels("head").inc()
+            late()
             self._deadline = None
             self.transport.abort()
 

@@ -88,3 +88,22 @@ def test_what_is_missing_is_written_and_nothing_twice(
     ).result_rows
     assert (float(usd), p95) == (pytest.approx(1.5e-5), pytest.approx(0.25, rel=0.011))
     store.close()
+
+
+def test_what_a_span_does_not_tell_is_null(settings: ClickHouseSettings, client: Client) -> None:
+    known = {"event_id": numbered_id(1)}
+    unknown = {"event_id": numbered_id(2), "status_code": None, "stream": None}
+    broken = {"event_id": numbered_id(3), "status_code": None, "error_type": "timeout"}
+    events = [event(**fields) for fields in (known, unknown, broken)]
+    rows = event_rows(EventColumns.from_events(events), batch_of(events).origin)
+    store = Store(settings)
+    asyncio.run(RequestsTable(store, "w").insert(rows))
+    store.close()
+    found = client.query(
+        "SELECT status_code, stream, failed, rejected FROM requests ORDER BY event_id"
+    ).result_rows
+    assert found == [
+        (200, True, False, False),
+        (None, None, False, False),
+        (None, True, True, False),
+    ]

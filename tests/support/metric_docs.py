@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from serving.emit import counters
 from serving.gateway import metrics as gateway_metrics
+from serving.otlp import metrics as otlp_metrics
 from streams import metrics
 
 __all__ = ["METRICS_PAGE", "metrics_of", "render"]
@@ -45,6 +46,12 @@ At `http://HOST:PORT/metrics`, as `TOCSIN_GATEWAY__METRICS_HOST` and `_METRICS_P
 beside the emitter's.
 """
 
+_OTLP = """\
+## Of the OTLP receiver
+
+At `http://HOST:PORT/metrics`, as `TOCSIN_OTLP__METRICS_HOST` and `_METRICS_PORT` say (9467).
+"""
+
 _LABELS = {
     "`topic`, `table`": "a topic of [events.md](events.md), a table of the store",
     "`how`": "`event_id`: a producer sent it twice; `replay`: read again after a crash",
@@ -73,6 +80,9 @@ _WATCH = {
     "good flags",
     "increase(tocsin_gateway_unjoined_total[5m]) > 0": "requests are counted twice: gateway and "
     "server have different tokens",
+    "rate(tocsin_otlp_broker_failures_total[5m]) > 0": "spans wait with those who send them",
+    'increase(tocsin_otlp_spans_total{outcome="refused"}[5m]) > 0': "spans tell what cannot be: "
+    "`SELECT * FROM dead_letters WHERE topic = 'otlp.traces'`",
     "increase(tocsin_gateway_ejections_capped_total[5m]) > 0": "more upstreams fail than may be "
     "ejected",
 }
@@ -90,6 +100,7 @@ def render() -> str:
         f"{_WORKER}\n{_table(metrics)}",
         f"{_EMITTER}\n{_table(counters)}",
         f"{_GATEWAY}\n{_table(gateway_metrics)}",
+        f"{_OTLP}\n{_table(otlp_metrics)}",
         "## Label values\n\n| label | values |\n|---|---|\n"
         + "".join(f"| {label} | {values} |\n" for label, values in _LABELS.items()),
         "## What to watch\n\n| expression | means |\n|---|---|\n"

@@ -9,6 +9,7 @@ from tocsin.cli.alerts import ack, alerts
 from tocsin.cli.demo import demo
 from tocsin.cli.doctor import doctor
 from tocsin.cli.gateway import gateway
+from tocsin.cli.otlp import otlp
 from tocsin.cli.processes import api, executor, migrate, worker
 from tocsin.cli.query import query
 from tocsin.cli.replay import replay
@@ -40,6 +41,7 @@ for command in (
     worker,
     executor,
     gateway,
+    otlp,
     api,
 ):
     app.command()(command)

@@ -4,6 +4,7 @@ import re
 
 from serving.emit import counters
 from serving.gateway import metrics as gateway_metrics
+from serving.otlp import metrics as otlp_metrics
 from streams import metrics
 from tests.support.metric_docs import METRICS_PAGE, metrics_of, render
 
@@ -15,14 +16,17 @@ def test_the_page_is_in_step_with_the_metrics() -> None:
 def test_every_metric_is_exported_named_well_and_explained() -> None:
     found = metrics_of(metrics)
     assert len(found) == len(metrics.__all__)
-    for metric in [*found, *metrics_of(counters), *metrics_of(gateway_metrics)]:
+    others = [m for module in (counters, gateway_metrics, otlp_metrics) for m in metrics_of(module)]
+    for metric in [*found, *others]:
         assert re.fullmatch(r"tocsin_[a-z_]+", metric._name)
         assert metric._documentation.endswith(".")
         assert "user" not in " ".join(metric._labelnames)
 
 
 def test_what_the_page_watches_is_there() -> None:
-    known = {m._name for module in (metrics, gateway_metrics) for m in metrics_of(module)}
+    known = {
+        m._name for module in (metrics, gateway_metrics, otlp_metrics) for m in metrics_of(module)
+    }
     _, watched = METRICS_PAGE.read_text().split("## What to watch")
     names = {name.removesuffix("_total") for name in re.findall(r"tocsin_[a-z_]+", watched)}
     assert names

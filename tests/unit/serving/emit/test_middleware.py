@@ -19,6 +19,7 @@ from serving.emit.declared import declare
 from serving.emit.emission import Emission, shared_emission
 from serving.emit.join import EngineRecord
 from serving.emit.middleware import TocsinMiddleware
+from serving.emit.request_id import is_our_request_id
 from serving.emit.sink import MemorySink
 
 BODY = b'{"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}'
@@ -223,6 +224,25 @@ async def test_a_body_in_pieces_and_one_that_is_too_long() -> None:
     short, too_long = events(sink)
     assert (short.model, short.user_id) == ("tiny", "u")
     assert (too_long.model, too_long.user_id) == ("tiny", None)  # the answer names the model
+
+
+async def test_the_server_gets_what_shows_that_its_request_is_reported() -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    async def look(asked: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(asked["headers"]))
+        await answer(asked, receive, send)
+
+    made, sink = emission()
+    parent = b"b7ad6b7169203331"
+    traced = [(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-" + parent + b"-01")]
+    await call(TocsinMiddleware(look, made), scope(headers=traced))
+    await call(TocsinMiddleware(look, made), scope(headers=[(b"x-request-id", b"mine")]))
+    first, second = events(sink)
+    assert seen[0][b"tracestate"] == b"tocsin=" + parent
+    assert is_our_request_id(first.request_id)
+    assert seen[0][b"x-request-id"].decode() == first.request_id
+    assert (second.request_id, seen[1]) == ("mine", {b"x-request-id": b"mine"})
 
 
 async def test_a_long_answer_is_read_at_its_end() -> None:
