@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = {"migrate", "worker", "executor"}
+OURS = {"migrate", "worker", "executor", "otlp"}
 
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
