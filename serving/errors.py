@@ -15,7 +15,9 @@ TocsinError
     ├── GatewayError             the gateway cannot start or go on
     │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
     │   └── GatewayAddressError  it cannot, or must not, listen there
-    ├── RolloutError             a rollout cannot begin, or its file cannot be read
+    ├── RolloutError             a rollout cannot begin or end, or its file cannot be read
+    │   ├── RolloutDisturbedError  somebody else has changed its flags
+    │   └── LooksError           the store cannot say how requests have done
     └── FleetError               the simulated fleet cannot do what it was asked
 """
 
@@ -36,7 +38,9 @@ __all__ = [
     "GatewayAddressError",
     "GatewayError",
     "GatewayFileError",
+    "LooksError",
     "PreconditionError",
+    "RolloutDisturbedError",
     "RolloutError",
     "ServingError",
     "UnknownVariantError",
@@ -92,7 +96,15 @@ class FleetError(ServingError):
 
 
 class RolloutError(ServingError):
-    """A rollout cannot begin, or its file cannot be read."""
+    """A rollout cannot begin or end, or its file cannot be read."""
+
+
+class RolloutDisturbedError(RolloutError):
+    """Somebody else has changed the flags of a rollout; the text says who."""
+
+
+class LooksError(RolloutError):
+    """The store cannot say how requests have done."""
 
 
 class GatewayError(ServingError):
