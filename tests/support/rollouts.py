@@ -92,7 +92,7 @@ def rolled(
     steering = Steering(store)
     requests = Requests(steering, odds, missing, seed=seed)
     state = steering.begin(version, start_us, policy, EVERY_S)
-    now_us = start_us
+    now_us = state.looked_at_us
     for number in range(looks):
         if state.outcome is not Outcome.RUNNING or state.step == until_step:
             break

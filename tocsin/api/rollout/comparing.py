@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from serving.rollout.machine import Metric, Outcome, RolloutState
@@ -53,20 +54,12 @@ def _metric(state: RolloutState, one: Comparison, span: Span, threshold: float) 
     known = one.standing
     canary = (known.canary_bad, known.canary) if known else (0, 0)
     stable = (known.stable_bad, known.stable) if known else (0, 0)
-    shares = shares_figure(state, one.metric, span)
-    evidence = evidence_figure(state, one.metric, span)
-    if one.evidence is None:
-        shadow = state.share == "shadow"
-        said = "No canary request yet" + (": shadow copies decide nothing." if shadow else ".")
-    else:
-        said = f"evidence of harm {evidence_in_words(one.evidence)}, taken back at {threshold:.3g}"
     verdict, tone, silent = str(one.verdict), _TONES[one.verdict], None
     if one.silent_since_us is not None and state.outcome is Outcome.RUNNING:
-        before = f" Before that: {verdict}."
+        before = f". Before that: {verdict}."
         since = time_of(one.silent_since_us)
-        silent = el("p", "No look has known anything since ", since, ".", before, class_="silent")
+        silent = el("p", "No look has known anything since ", since, before, class_="silent")
         verdict, tone = f"unknown since {clock(one.silent_since_us)}", "note"
-    nothing = "Unknown: no look has found enough to compare."
     return el(
         "article",
         el(
@@ -81,14 +74,27 @@ def _metric(state: RolloutState, one: Comparison, span: Span, threshold: float) 
             el("div", el("dt", "stable"), el("dd", *_counted(*stable)), class_="stable"),
             class_="versus",
         ),
-        el("div", shares, class_="figure") if shares else el("p", nothing, class_="empty"),
-        el("div", el("p", said, class_="said"), evidence, class_="figure")
-        if evidence
-        else el("p", said if shares else "", class_="empty"),
+        _figures(state, one, span, threshold),
         silent,
         data_metric=str(one.metric),
         class_=tone,
     )
+
+
+def _figures(state: RolloutState, one: Comparison, span: Span, threshold: float) -> Iterator[Child]:
+    shares = shares_figure(state, one.metric, span)
+    if shares is None:
+        yield el("p", "Unknown: no look has found enough to compare.", class_="empty")
+        return
+    yield el("div", shares, class_="figure")
+    evidence = evidence_figure(state, one.metric, span)
+    if evidence is None or one.evidence is None:
+        shadow = state.share == "shadow"
+        said = "No canary request yet" + (": shadow copies decide nothing." if shadow else ".")
+        yield el("p", said, class_="empty")
+        return
+    said = f"evidence of harm {evidence_in_words(one.evidence)}, taken back at {threshold:.3g}"
+    yield el("div", el("p", said, class_="said"), evidence, class_="figure")
 
 
 def _counted(bad: int, count: int) -> tuple[Node, Child]:

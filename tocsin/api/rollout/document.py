@@ -60,6 +60,8 @@ def login_page(error: str = "", path: str = BASE) -> str:
     """Return the form that asks for the API's token."""
     form = el(
         "form",
+        # For password managers, which keep a secret under a name.
+        el("input", name="user", value="tocsin", autocomplete="username", hidden=True),
         el("label", "Token of the API", for_="token"),
         el(
             "input",
