@@ -29,8 +29,9 @@ function readout(plot) {
   const figure = plot.closest(".figure");
   let output = figure.querySelector(".readout");
   if (output === null) {
-    output = document.createElement("output");
+    output = document.createElement("p");
     output.className = "readout";
+    output.ariaHidden = "true"; // the same figures stand in the table
     figure.append(output);
   }
   return output;
