@@ -147,13 +147,16 @@ def _store(settings: Settings) -> Any:
     from serving.errors import LooksError
 
     store = settings.clickhouse
+    where = f"the store at {store.host}:{store.port}"
     try:
         return store_client(store, store.database)
     except (ClickHouseError, OSError) as error:
-        said = next(iter(str(error).splitlines()), "")[:200]
+        if getattr(error, "code", None) is not None:
+            said = next(iter(str(error).splitlines()), "")
+            raise LooksError(f"{where} refused us: {said[:300]}") from error
         raise LooksError(
-            f"the store at {store.host}:{store.port} does not answer, and without it nobody knows "
-            f"how the canary does; start it, or set TOCSIN_CLICKHOUSE__HOST and _PORT ({said})"
+            f"{where} does not answer, and without it nobody knows how the canary does; start it, "
+            "or set TOCSIN_CLICKHOUSE__HOST and TOCSIN_CLICKHOUSE__PORT"
         ) from error
 
 
@@ -236,7 +239,7 @@ def _table(state: RolloutState) -> Table:
 
 
 def _share(bad: int, count: int) -> str:
-    return f"{bad / count:.2%} of {count}" if count else "unknown"
+    return f"{bad / count * 100:.2f} % of {count:,}" if count else "unknown"
 
 
 def _moment(at_us: int) -> str:

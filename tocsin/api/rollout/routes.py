@@ -233,6 +233,8 @@ def _html(text: str, status: int = 200) -> Response:
 
 def _asset(path: Path) -> Callable[[Request], Awaitable[Response]]:
     async def asset(_: Request) -> Response:
-        return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
+        # Asked for each time, answered 304: after an upgrade nobody sees the page of yesterday.
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+        return FileResponse(path, headers=headers)
 
     return asset

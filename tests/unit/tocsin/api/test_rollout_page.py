@@ -120,6 +120,26 @@ def test_a_metric_that_nobody_knows_is_unknown_and_no_zero(store: FlagStore) -> 
     assert figures["errors"]["stable"] > 0
 
 
+@pytest.mark.parametrize("looks", [0, 1, 2, 13, 14])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("missing", [{}, {Metric.ERRORS: 0}, dict.fromkeys(Metric, 0)])
+def test_however_little_is_known_it_is_drawn(
+    store: FlagStore, looks: int, kept: bool, missing: dict[Metric, int]
+) -> None:
+    state = rolled(store, looks=looks, missing=missing)
+    steering = Steering(store)
+    for turn in range(2):
+        present = steering.read()
+        assert present is not None
+        steering.write(present if kept else present.model_copy(update={"trail": ()}))
+        page = world(store, state, after_s=0).client().get("/rollout")
+        assert page.status_code == 200
+        assert "nan" not in page.text
+        if turn == 0:
+            steering.abort("enough", by="bob", now_us=NOW_US + 10**9)
+    assert "enough" in page.text
+
+
 def test_figures_that_stand_still_are_called_old(store: FlagStore) -> None:
     state = rolled(store, looks=40)
     late = world(store, state, after_s=900).client()
@@ -371,5 +391,7 @@ def test_the_browser_loads_and_sends_nothing_elsewhere(store: FlagStore) -> None
     assert "style=" not in answer.text
     for path in re.findall(r'(?:src|href)="([^"#]+)"', answer.text):
         assert path.startswith("/rollout")
-        assert client.get(path).status_code == 200
+        found = client.get(path)
+        assert (found.status_code, found.headers["x-content-type-options"]) == (200, "nosniff")
+        assert found.headers["cache-control"] in ("no-cache", "no-store")
     assert client.get("/rollout", headers={"Host": "evil.example"}).status_code == 400
