@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from urllib.parse import parse_qs
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -57,10 +57,10 @@ _HEADERS: Final = {
 class AskAbort(BaseModel):
     """``POST /v1/rollout/abort``: take the canary back to 0 %; ``version`` is the one meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    author: Annotated[str, Field(min_length=1, max_length=256)]
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    author: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
     version: Name
 
 
@@ -148,7 +148,8 @@ class RolloutPages:
                 log.warning("form_refused", path=request.url.path)
                 text = "Nothing was done: this form was not made for the rollout that runs now."
                 return self._shown(request, view, text, 403)
-            await self.abort(AskAbort.model_validate(form))
+            # The token says which rollout the form was made for.
+            await self.abort(AskAbort.model_validate({**form, "version": _version(view)}))
         except ValidationError as error:
             where = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
             return self._shown(request, view, f"Nothing was done; please fill in: {where}", 422)
@@ -204,6 +205,10 @@ def _subject(view: View) -> str:
     if view.state is None or not view.latest or view.state.outcome is not Outcome.RUNNING:
         return ""
     return f"abort {view.state.started_at_us} {view.state.version}"
+
+
+def _version(view: View) -> str:
+    return "" if view.state is None else view.state.version
 
 
 def _cookie(request: Request) -> str:

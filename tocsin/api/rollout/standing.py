@@ -127,7 +127,6 @@ def _abort(state: RolloutState, form_token: str) -> Node:
     form = el(
         "form",
         el("input", type="hidden", name="form_token", value=form_token),
-        el("input", type="hidden", name="version", value=state.version),
         el(
             "label",
             "Your name",

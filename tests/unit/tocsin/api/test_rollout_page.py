@@ -25,7 +25,8 @@ from tocsin.api.session import COOKIE, LIFETIME_S
 
 SCRIPT = "<script>alert(1)</script>"
 SECOND = 1_000_000
-FORM = {"author": "alice", "reason": "complaints", "version": "v3"}
+FORM = {"author": "alice", "reason": "complaints"}
+ASKED = {**FORM, "version": "v3"}
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -233,7 +234,6 @@ def test_a_click_takes_the_canary_back(store: FlagStore) -> None:
         ({}, {"Origin": "https://evil.example"}, 403),
         ({"reason": None}, SAME, 422),
         ({"author": "  "}, SAME, 422),
-        ({"version": "v1"}, SAME, 404),
         ({"more": "x"}, SAME, 422),
     ],
 )
@@ -284,7 +284,7 @@ def test_flags_that_cannot_be_written_are_told(
     client = here.client()
     monkeypatch.setattr("serving.flags.store.writer_lock", lambda path, _: writer_lock(path, 0.02))
     with writer_lock(store.path):
-        answer = client.post("/v1/rollout/abort", json=FORM)
+        answer = client.post("/v1/rollout/abort", json=ASKED)
     assert answer.status_code == 503
     assert "`tocsin rollout abort` does the same" in answer.json()["error"]
     assert canary(store) == "5"
@@ -294,7 +294,7 @@ def test_programs_can_end_it(store: FlagStore) -> None:
     state = rolled(store, until_step=2)
     client = world(store, state).client("token-1")
     headers = {"Authorization": "Bearer token-1"}
-    assert client.post("/v1/rollout/abort", json=FORM).status_code == 401
+    assert client.post("/v1/rollout/abort", json=ASKED).status_code == 401
     found = client.get("/v1/rollout", headers=headers).json()["rollout"]
     assert (found["version"], found["step"], found["next"]["requests_needed"]) == (
         "v3",
@@ -303,10 +303,10 @@ def test_programs_can_end_it(store: FlagStore) -> None:
     )
     other = client.post("/v1/rollout/abort", json={**FORM, "version": "v1"}, headers=headers)
     assert (other.status_code, canary(store)) == (404, "25")
-    answer = client.post("/v1/rollout/abort", json=FORM, headers=headers)
+    answer = client.post("/v1/rollout/abort", json=ASKED, headers=headers)
     assert answer.json() == {"version": "v3", "outcome": Outcome.ABORTED}
     assert canary(store) == "0"
-    assert client.post("/v1/rollout/abort", json=FORM, headers=headers).status_code == 404
+    assert client.post("/v1/rollout/abort", json=ASKED, headers=headers).status_code == 404
 
 
 def log_in(client: TestClient, **form: str) -> Any:
