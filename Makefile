@@ -1,4 +1,4 @@
-# .PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafkamake demo.PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafka rings once; .PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafkamake test.PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafka runs the fast suite. Both set up what they need in .venv.
+# `make demo` rings once; `make test` runs the fast suite. Both set up what they need in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
