@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from alerting.identity import incident_in
 from alerting.notifiers.slack_buttons import Button, Pressed
 from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
@@ -97,7 +98,7 @@ def commands_of(
             continue
         try:
             button, pressed = Pressed.read(action)
-            found.append(_command(button, pressed, f"{by} ({user_id})", now_us))
+            found.append(_command(button, pressed, (by, user_id), now_us))
         except ValueError as error:
             raise RequestError(f"actions: {error}") from None
         if button in (Button.APPROVE, Button.REJECT) and approvers and user_id not in approvers:
@@ -105,11 +106,12 @@ def commands_of(
     return found
 
 
-def _command(button: Button, pressed: Pressed, by: str, now_us: int) -> Command:
+def _command(button: Button, pressed: Pressed, user: tuple[str, str], now_us: int) -> Command:
+    name, user_id = user
     common: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "command_id": pressed.command_id(button),
-        "by": by,
+        "command_id": pressed.command_id(button, user_id),
+        "by": f"{name} ({user_id})",
         "via": CommandVia.SLACK,
         "at_us": now_us,
     }
@@ -124,13 +126,14 @@ def _command(button: Button, pressed: Pressed, by: str, now_us: int) -> Command:
             starts_us=now_us,
             ends_us=now_us + _HOUR_US,
         )
-    if not pressed.action_id:
+    if not pressed.action_id or not pressed.proposal:
         raise ValueError("no action to decide on")
     approve = button is Button.APPROVE
     return DecideCommand(
         **common,
         subject=pressed.action_id,
-        incident_id=pressed.incident_id,
+        incident_id=incident_in(pressed.action_id),  # the button may be a group's
+        proposal=pressed.proposal,
         approve=approve,
         reason=f"{'approved' if approve else 'rejected'} in Slack",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -38,6 +39,20 @@ def alert_row(incident: str = "i-1", phase: str = "firing", by: str = "") -> tup
     )  # fmt: skip
 
 
+def proposed_row(action: str = "i-1:rollback", expires_s: float = 600) -> tuple[Any, ...]:
+    return (
+        action, f"p-{action}", action.partition(":")[0], "error-rate", "rollback", "rollback",
+        {"model": "m"}, "ai.model.version: v2 -> v1", '{"variant":"v2"}', '{"variant":"v1"}',
+        '{"variant":"v2"}', ["ann"], "8 % fail", at(-10), at(expires_s),
+    )  # fmt: skip
+
+
+def decided_row(
+    status: str, by: str = "ann", command_id: str = "c-1", action: str = "i-1:rollback"
+) -> tuple[Any, ...]:
+    return action, f"p-{action}", status, by, "said so", command_id, at(-5)
+
+
 @dataclass
 class World:
     """Store, broker and clock."""
@@ -45,16 +60,23 @@ class World:
     alerts: list[tuple[Any, ...]] = field(default_factory=list)
     silences: list[tuple[Any, ...]] = field(default_factory=list)
     expired: list[tuple[Any, ...]] = field(default_factory=list)
+    proposed: list[tuple[Any, ...]] = field(default_factory=list)
+    decided: list[tuple[Any, ...]] = field(default_factory=list)
     store_away: bool = False
     broker_away: bool = False
     sent: list[Command] = field(default_factory=list)
     now_us: int = NOW_US
+    answers: Callable[[Any], None] = lambda _: None
 
     async def query(
         self, sql: str, parameters: dict[str, Any] | None = None
     ) -> list[tuple[Any, ...]]:
         if self.store_away:
             raise StoreUnavailableError("no store")
+        if "FROM actions" in sql:
+            known = self.proposed if "action_proposed" in sql else self.decided
+            wanted = (parameters or {})["action"]
+            return [row for row in known if wanted in ("", row[0])]
         if "FROM alerts" in sql:
             wanted = (parameters or {})["incident"]
             return [row for row in self.alerts if wanted in ("", row[0])]
@@ -64,6 +86,7 @@ class World:
         if self.broker_away:
             raise AwayError("no broker")
         self.sent.append(command)
+        self.answers(command)
 
     def app(self, token: str = "", approvers: tuple[str, ...] = ()) -> Starlette:
         clicks = SlackClicks(SECRET, self, lambda: self.now_us, approvers)
