@@ -21,6 +21,7 @@ _OUTCOMES = {
     ActionStatus.DRY_RUN: Outcome.DRY_RUN,
     ActionStatus.REFUSED: Outcome.REFUSED,
     ActionStatus.FAILED: Outcome.FAILED,
+    ActionStatus.PLANNED: Outcome.REFUSED,  # instead of acting: nothing was done
 }
 _UNDECIDED = frozenset({Outcome.AWAITING, Outcome.EXPIRED, Outcome.REJECTED, Outcome.VOID})
 
@@ -46,7 +47,7 @@ def on_action(
     record = state.record_for(message.action_id)
     if record is None:  # an earlier episode asked; its incident is over
         return turn.finish()
-    if message.status is ActionStatus.PLANNED:
+    if message.status is ActionStatus.PLANNED and waiting.planned is not None:
         open_proposal(turn, record, waiting.planned, message)
     elif message.action_id == undo_id_of(record.action_id or ""):
         _undo_answered(turn, record, message)

@@ -36,11 +36,11 @@ __all__ = ["expire", "ignored", "on_decision", "open_proposal", "void"]
 
 
 def open_proposal(
-    turn: Turn, record: StepRecord, request: ActionRequested | None, plan: ActionResult
+    turn: Turn, record: StepRecord, request: ActionRequested, plan: ActionResult
 ) -> None:
     """Publish an action whose plan has come as waiting for approval, and ask people."""
     step = turn.rule.step_named(record.step)
-    if request is None or step is None or not turn.state.open:
+    if step is None or not turn.state.open:
         turn.settle(record.step, Outcome.VOID, "its incident or its step was over")
         return
     expires_us = max(plan.at_us, turn.now_us) + round(step.approve_within_s * 1e6)
@@ -179,6 +179,8 @@ def _barred(turn: Turn, awaiting: Awaiting) -> str:
         return f"there are no data now, and nothing is done on missing data{still}"
     if state.clear_us is not None:
         return f"the value is within the threshold now{still}"
+    if step is not None and not step.wanted(state.value, state.detail):
+        return f"the step wants {' and '.join(map(str, step.when))}, which does not hold now{still}"
     if step is not None and state.samples < (least := least_samples(turn.rule, step)):
         return f"too few samples ({state.samples} of {least}){still}"
     return ""

@@ -274,6 +274,9 @@ def test_guards_hold_at_the_moment_of_approval_and_the_proposal_goes_on_waiting(
     drive.rule = rule_of(ladder=ladder(min_samples=200))
     drive.decide(111)
     assert "too few samples (120 of 200)" in drive.decisions[-1].reason
+    drive.see(115, 0.03)
+    drive.decide(116)
+    assert "the step wants > 0.05, which does not hold now" in drive.decisions[-1].reason
     drive.rule = rule_of(ladder=ladder(), keep_firing_for="1h")
     drive.see(120, 0.0)
     drive.decide(121)

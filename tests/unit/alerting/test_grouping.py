@@ -116,6 +116,19 @@ def test_a_groups_message_asks_for_approval_of_one_thing_or_of_none() -> None:
     assert page.approval == approval_of("a")
 
 
+def test_what_waits_for_approval_is_loud_though_somebody_looks_after_the_incident() -> None:
+    driver = Driver(alone=True)
+    ack = Acknowledgement(by="ann", at_us=NOW_US)
+    driver.take(intent_of("a"), acknowledged=ack)
+    driver.flush(0)
+    driver.take(intent_of("a", 2, loud=True))
+    assert not driver.flush(1).loud
+    driver.take(intent_of("a", 3, loud=True, approval=approval_of("a")))
+    assert driver.flush(2).loud
+    driver.take(intent_of("a", 4, approval=approval_of("a")))
+    assert not driver.flush(3).loud
+
+
 def test_what_has_fired_for_longer_than_the_wait_does_not_wait() -> None:
     late = intent_of(firing_since_us=NOW_US - 31_000_000)
     assert new_group("labels:x", late, SETTINGS, NOW_US).next_us == NOW_US
