@@ -43,14 +43,15 @@ def open_proposal(
     if step is None or not turn.state.open:
         turn.settle(record.step, Outcome.VOID, "its incident or its step was over")
         return
-    expires_us = max(plan.at_us, turn.now_us) + round(step.approve_within_s * 1e6)
+    # By the plan's own time: decided again after a crash, it is the same proposal.
+    expires_us = plan.at_us + round(step.approve_within_s * 1e6)
     awaiting = Awaiting(
         proposal=proposal_of(request, plan.reason, plan.inverse, step.approvers, expires_us),
         request=request,
         does=plan.reason,
         inverse=plan.inverse,
         approvers=step.approvers,
-        since_us=turn.now_us,
+        since_us=plan.at_us,
         expires_us=expires_us,
     )
     turn.set(awaiting=awaiting)
@@ -74,7 +75,7 @@ def open_proposal(
             reason=request.reason,
             evidence=request.evidence,
             expires_us=expires_us,
-            at_us=turn.now_us,
+            at_us=plan.at_us,
         )
     )
     text = (

@@ -79,6 +79,17 @@ def test_a_proposal_says_what_how_it_is_undone_who_may_decide_and_until_when() -
     assert NotificationIntent.model_validate_json(page.to_json()) == page
 
 
+def test_a_proposal_made_again_after_a_crash_is_the_same_one() -> None:
+    """Other signals may have come first: what people were shown has to count all the same."""
+    names = []
+    for until in (70, 100):
+        drive = Drive(rule_of(ladder=ladder()))
+        drive.run(0, until, 0.5)
+        drive.answer(ActionStatus.PLANNED, at=61)
+        names.append(drive.proposed[-1].proposal)
+    assert names[0] == names[1]
+
+
 def test_what_cannot_be_planned_bothers_nobody_and_the_ladder_goes_on() -> None:
     drive = Drive(rule_of(ladder=ladder()))
     drive.run(0, 70, 0.5)

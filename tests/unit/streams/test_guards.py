@@ -27,7 +27,7 @@ from schemas.command import CommandVia, DecideCommand
 from schemas.flag import FlagKey
 from schemas.settings import Settings
 from schemas.signal import Signal, SignalName
-from schemas.topics import Topics
+from schemas.topics import Topic, Topics
 from serving.actuators import levers
 from serving.actuators.freeze import freeze, thaw
 from serving.kill_switch import KillSwitchTeller
@@ -139,7 +139,9 @@ class Loop:
     async def _decisions(self, action_id: str) -> Sequence[DecideCommand]:
         return [one for one in self.commands if one.subject == action_id]
 
-    async def decide(self, at_s: float, *, approve: bool = True, **changes: Any) -> None:
+    async def decide(
+        self, at_s: float, *, approve: bool = True, obeyed: bool = True, **changes: Any
+    ) -> None:
         """Let ann decide on what was proposed last."""
         proposed = self.of(ActionProposed)[-1]
         fields = {
@@ -158,7 +160,8 @@ class Loop:
         self.commands.append(command)
         self.now_us = max(self.now_us, command.at_us)
         await self.agent.decide(command)
-        await self.obey()
+        if obeyed:
+            await self.obey()
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [one for one in self.outbox.of(Topics.ACTIONS) if isinstance(one, kind)]
@@ -283,22 +286,54 @@ async def test_an_approved_action_is_taken_once_and_judged(tmp_path: Path) -> No
     assert loop.version == "v2"
 
 
-async def test_the_same_command_after_a_crash_acts_once(tmp_path: Path) -> None:
-    """Killed after the approved request was published, before the alert's state was safe."""
+MESSAGES = 5
+"""Decision, two transitions, request and notification of one approval."""
+
+
+class KilledError(BaseException):
+    """The worker is no more; nothing catches it, and nothing after it is done."""
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("sent", range(MESSAGES + 1))
+async def test_killed_while_it_carries_an_approval_out_it_acts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int, answered: bool
+) -> None:
+    """At every point: after so many messages, before the alert's state is safe.
+
+    The executor has ``answered`` before the next worker decides again, or has not.
+    """
     loop = Loop(tmp_path, approval="approval: required")
     await loop.see(0, 80)
-    before = dict(loop.table)
-    await loop.decide(90)
-    first = [one for one in loop.of(ActionRequested) if one.plans is None]
-    loop.table.clear()
-    loop.table.update(before)
+    send, left = Outbox.send_many, sent
+
+    async def send_some(outbox: Outbox, topic: Topic, items: Any) -> list[int]:
+        nonlocal left
+        if not left:
+            raise KilledError
+        left -= 1
+        return await send(outbox, topic, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "send_many", send_some)
+        try:
+            await loop.decide(90, obeyed=False)
+        except KilledError:
+            assert sent < MESSAGES
+        else:
+            assert sent == MESSAGES
+    if answered:
+        await loop.obey()
     loop.restart()
     await loop.agent.decide(loop.commands[-1])
-    again = [one for one in loop.of(ActionRequested) if one.plans is None][len(first) :]
-    assert again == first
     await loop.obey()
     history = loop.flags.read().flag(FlagKey.MODEL_VERSION).history
     assert [change.variant for change in history] == ["v1", "v2", "v1"]
+    approved = [one for one in loop.of(ActionRequested) if one.granted is not None]
+    assert len({one.to_json() for one in approved}) == 1
+    assert {one.status for one in loop.of(ActionDecided)} >= {ActionDecision.APPROVED}
+    await loop.see(100, 500)  # in force in vain: it is judged, and taken back
+    assert (loop.asked[-1], loop.version) == ("undo", "v2")
 
 
 async def test_a_rejection_and_an_expiry_leave_everything_as_it_is(tmp_path: Path) -> None:
