@@ -145,8 +145,7 @@ def _decide(turn: Turn, awaiting: Awaiting, record: StepRecord, command: DecideC
     request = awaiting.request.model_copy(
         update={"granted": granted, "requested_at_us": command.at_us}
     )
-    turn.move(AlertPhase.ESCALATED, f"{record.deed} approved {who}", record.step)
-    release(turn, request, f"(approved {who})")
+    release(turn, request, who)
 
 
 def _why_not(turn: Turn, record: StepRecord | None, command: DecideCommand) -> str:

@@ -50,18 +50,21 @@ def ask(turn: Turn, step: Step, kind: ActionKind) -> None:
     elif proposes:
         _plan(turn, request)
     else:
-        release(turn, request, f"({len(turn.state.taken)} of {len(rule.ladder)} steps)")
+        release(turn, request)
 
 
-def release(turn: Turn, request: ActionRequested, why: str) -> None:
-    """Let a request out, whose step is written down; ``why`` is for people."""
+def release(turn: Turn, request: ActionRequested, approved: str = "") -> None:
+    """Let a request out, whose step is written down; ``approved`` says by whom and why, if so."""
     record = turn.state.record_for(request.action_id)
     deed = record.deed if record is not None else request.step
     _wait(turn, request, request.action_id)
     asked = f"{deed} asked for{' as a dry run' if request.dry_run else ''}"
+    if approved:
+        asked += f", approved {approved}"
     turn.move(AlertPhase.ESCALATED, f"{asked}: {request.reason}", request.step)
     turn.act(request)
-    turn.tell(f"{asked} {why}", loud=True)
+    steps = f"({len(turn.state.taken)} of {len(turn.rule.ladder)} steps)"
+    turn.tell(f"{asked} {steps}", loud=True)
 
 
 def _plan(turn: Turn, request: ActionRequested) -> None:

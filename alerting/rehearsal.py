@@ -166,10 +166,11 @@ class Rehearsal:
     def _keep(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
         self.states[state.fingerprint] = state
         requests = [effect.request for effect in effects if isinstance(effect, Act)]
+        acts = [request for request in requests if request.plans is None]
         for effect in effects:
             match effect:
                 case Transitioned(transition):
-                    asked = next((r for r in requests if r.step == transition.step), None)
+                    asked = next((r for r in acts if r.step == transition.step), None)
                     self.said.append(Said(transition, asked))
                 case Notify(intent):
                     self.pages.append(intent)
@@ -179,7 +180,7 @@ class Rehearsal:
                     self.policy = self.policy.record(request, now_us)
                 case Proposed() | Decided():
                     pass  # the transition says so, too
-        self.decided += len(requests)
+        self.decided += len(acts)
         for request in requests:
             result = self._answer(request)
             if result is not None:

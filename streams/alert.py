@@ -79,6 +79,7 @@ class AlertAgent:
         silences: Silences | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._max_lag_us = round(max_lag_s * 1e6)
         self._silences = silences
         self._text = text
         self._remembers = text is not None
@@ -201,6 +202,9 @@ class AlertAgent:
                 return
             now_us = max(command.at_us, state.last_us or 0)
             policy = self._policy_for(rule, state, now_us)
+            # The lag is said evaluation by evaluation; that there was none for long is late, too.
+            if command.at_us - (state.last_us or 0) > self._max_lag_us:
+                policy = policy.hold(True)
             after, effects = on_decision(rule, state, command, policy, now_us)
             if after is not state or effects:
                 await self._carry_out(after, effects, now_us)

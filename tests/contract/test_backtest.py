@@ -247,7 +247,8 @@ def test_what_people_decided_then_they_decide_again(
     expected = {True: "approved by ann", False: "rejected by ann", None: "nobody decided within 4m"}
     assert "waits for approval until" in said
     assert expected[approve] in said
-    assert [item.request.kind for item in outcome.said if item.request is not None]
+    kinds = [item.request.kind.value for item in outcome.said if item.request is not None]
+    assert kinds[:1] == {True: ["rollback"], False: ["fallback"], None: []}[approve]
 
 
 def test_what_adds_up_is_computed_from_windows_as_the_detectors_would(

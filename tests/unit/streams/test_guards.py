@@ -286,8 +286,8 @@ async def test_an_approved_action_is_taken_once_and_judged(tmp_path: Path) -> No
     assert loop.version == "v2"
 
 
-MESSAGES = 5
-"""Decision, two transitions, request and notification of one approval."""
+MESSAGES = 4
+"""Decision, transition, request and notification of one approval."""
 
 
 class KilledError(BaseException):
@@ -350,6 +350,17 @@ async def test_a_rejection_and_an_expiry_leave_everything_as_it_is(tmp_path: Pat
     assert late.of(ActionDecided)[0].status is ActionDecision.EXPIRED
     assert "expired" in late.of(ActionDecided)[-1].reason
     assert loop.version == late.version == "v2"
+
+
+async def test_an_approval_acts_on_no_old_numbers(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, approval="approval: required")
+    await loop.see(0, 80)
+    await loop.decide(140)  # windows have not closed for more than a minute
+    assert "numbers are late" in loop.of(ActionDecided)[-1].reason
+    assert loop.version == "v2"
+    await loop.see(140)
+    await loop.decide(141)
+    assert loop.version == "v1"
 
 
 async def test_a_decision_on_what_nobody_knows_is_recorded_and_does_nothing(tmp_path: Path) -> None:
