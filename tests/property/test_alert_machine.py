@@ -248,6 +248,16 @@ class AlertMachine(RuleBasedStateMachine):
         if counts and self.state.awaiting is None:
             assert again == (self.state, ()), "the same command again did something"
 
+    @rule(approve=st.booleans(), status=st.sampled_from(ActionStatus), pause_s=st.integers(0, 180))
+    def go_through_an_approval(self, approve: bool, status: ActionStatus, pause_s: int) -> None:
+        """Do what leads to one, which by chance alone is rare; whatever else was under way."""
+        self.observe_for_a_while(0.5, 8)
+        self.answer(ActionStatus.PLANNED, 0, waits=True)
+        self.now_s += pause_s
+        self.observe(0.5, 5_000, 1, lagging=False)
+        self.decide(approve, 0, now=True, stale=False)
+        self.answer(status, 0, waits=True)
+
     @rule()
     def restart(self) -> None:
         self.state = AlertState.model_validate_json(self.state.to_json())
