@@ -102,6 +102,8 @@ class Policy(Message):
 
     def freeze(self, frozen: bool, by: str = "") -> Self:
         """Return the policy that knows how the kill switch stands."""
+        if (frozen, by) == (self.frozen, self.frozen_by):
+            return self
         return self.model_copy(update={"frozen": frozen, "frozen_by": by})
 
     def bar(self, reason: str) -> Self:

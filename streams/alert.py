@@ -80,6 +80,7 @@ class AlertAgent:
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
         self._max_lag_us = round(max_lag_s * 1e6)
+        self._switch: tuple[str, KillSwitch] | None = None
         self._silences = silences
         self._text = text
         self._remembers = text is not None
@@ -295,10 +296,18 @@ class AlertAgent:
     def _policy_for(self, rule: Rule, state: AlertState, now_us: int) -> Policy:
         """Return what may act on one alert now."""
         policy = self._policy().hold(self._evaluator.lagging)
-        if text := self._table.get(_KILL_SWITCH):
-            told = KillSwitch.model_validate_json(text)
+        if told := self._kill_switch():
             policy = policy.freeze(told.status == "on", told.reason)
         return policy.bar(self._muting(rule, state, now_us))
+
+    def _kill_switch(self) -> KillSwitch | None:
+        """Return how the kill switch stands; parsed once, for every step asks."""
+        text = self._table.get(_KILL_SWITCH)
+        if not text:
+            return None
+        if self._switch is None or self._switch[0] != text:
+            self._switch = (text, KillSwitch.model_validate_json(text))
+        return self._switch[1]
 
     def _policy(self) -> Policy:
         text = self._table.get(_POLICY)
