@@ -19,6 +19,7 @@ from tocsin.api.errors import ApiStartError
 from tocsin.api.reading import Reading
 from tocsin.api.sending import CommandSender
 from tocsin.api.slack import SlackClicks
+from tocsin.api.slack_reply import SlackReplies
 
 __all__ = ["check_address", "serve_api"]
 
@@ -56,8 +57,10 @@ async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = syst
     check_address(api)
     listener = _listen(api)
     store, sender = Store(settings.clickhouse), CommandSender(settings.kafka)
-    clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers)
-    app = create_app(Reading(store), sender, clicks, api.token, clock)
+    reading = Reading(store)
+    replies = SlackReplies(reading, clock)
+    clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers, replies)
+    app = create_app(reading, sender, clicks, api.token, clock)
     server = _Server(
         uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import orjson
 import structlog
 from pydantic import SecretStr
+from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +24,7 @@ from schemas.command import AckCommand, Command, CommandVia, DecideCommand, Sile
 from tocsin.api.errors import ApiError, RequestError, UnauthorisedError
 from tocsin.api.sending import Sends
 from tocsin.api.signature import Replays, verify
+from tocsin.api.slack_reply import SlackReplies
 from tocsin.receiver.bodies import read_body
 from tocsin.receiver.errors import BodyTooLargeError
 
@@ -38,15 +40,22 @@ class SlackClicks:
     """The endpoint of Slack's interactivity.
 
     ``approvers`` are the Slack user ids that may approve and reject; everybody when empty.
+    ``replies`` tells whoever decided in vain, after the click was answered.
     """
 
     def __init__(
-        self, secret: SecretStr, sender: Sends, clock: Clock, approvers: tuple[str, ...] = ()
+        self,
+        secret: SecretStr,
+        sender: Sends,
+        clock: Clock,
+        approvers: tuple[str, ...] = (),
+        replies: SlackReplies | None = None,
     ) -> None:
         self._secret = secret
         self._sender = sender
         self._clock = clock
         self._approvers = frozenset(approvers)
+        self._replies = replies
         self._replays = Replays()
 
     async def clicked(self, request: Request) -> Response:
@@ -54,14 +63,19 @@ class SlackClicks:
         signature = request.headers.get("x-slack-signature", "")
         now_us = self._clock()
         taken = False
+        after = BackgroundTasks()
         try:
             body = await read_body(request, _BODY)
             timestamp = request.headers.get("x-slack-request-timestamp", "")
             verify(self._secret, timestamp, signature, body, now_us)
             self._replays.take(signature, now_us)
             taken = True
-            for command in commands_of(_payload(body), now_us, self._approvers):
+            payload = _payload(body)
+            for command in commands_of(payload, now_us, self._approvers):
                 await self._sender.send(command)
+                if self._replies is not None and isinstance(command, DecideCommand):
+                    url = str(payload.get("response_url", ""))
+                    after.add_task(self._replies.answer, command, url)
                 log.info("clicked", type=command.type, subject=command.subject, by=command.by)
         except BodyTooLargeError as error:
             return JSONResponse({"error": str(error)}, 413)
@@ -74,7 +88,7 @@ class SlackClicks:
                 self._replays.forget(signature)
             log.warning("click_failed", reason=str(error))
             return JSONResponse({"error": str(error)}, error.status)
-        return Response(status_code=200)
+        return Response(status_code=200, background=after)
 
 
 def commands_of(

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
@@ -266,6 +266,7 @@ def test_a_message_offers_only_what_makes_sense() -> None:
     assert names(group=GroupCounts(firing=9), labels={}) == ["tocsin.ack"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(max_size=12)))
 def test_matchers_mean_their_incident_or_are_not_offered(labels: dict[str, str]) -> None:
     labels.pop("rule", None)

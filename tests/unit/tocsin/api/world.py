@@ -103,6 +103,7 @@ def click(
     timestamp: str | None = None,
     user: str = "U1",
     secret: SecretStr = SECRET,
+    response_url: str = "",
     **changes: Any,
 ) -> tuple[bytes, dict[str, str]]:
     """Return the body and headers of a click on a button of an incident's message."""
@@ -111,6 +112,7 @@ def click(
     payload = {
         "type": "block_actions",
         "user": {"id": user, "username": "alice"},
+        "response_url": response_url,
         "actions": [{"type": "button", "action_id": button, "value": action["value"]}],
     }
     body = urlencode({"payload": orjson.dumps(payload).decode()}).encode()
