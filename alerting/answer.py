@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alerting.approval import open_proposal
 from alerting.effects import Effect
 from alerting.identity import undo_id_of
 from alerting.policy import Policy
@@ -20,7 +21,9 @@ _OUTCOMES = {
     ActionStatus.DRY_RUN: Outcome.DRY_RUN,
     ActionStatus.REFUSED: Outcome.REFUSED,
     ActionStatus.FAILED: Outcome.FAILED,
+    ActionStatus.PLANNED: Outcome.REFUSED,  # instead of acting: nothing was done
 }
+_UNDECIDED = frozenset({Outcome.AWAITING, Outcome.EXPIRED, Outcome.REJECTED, Outcome.VOID})
 
 
 def on_action(
@@ -28,41 +31,61 @@ def on_action(
 ) -> tuple[AlertState, tuple[Effect, ...]]:
     """Return what an alert becomes on the executor's answer.
 
-    Applied: the action is on trial for its step's ``verify_within``. Anything else left serving
-    as it was: people are told and the ladder goes on at the next signal, each step as soon as its
-    own dwell is over. An answer that is not awaited (a repeat, another incident's) changes
-    nothing.
+    Planned: people are asked to approve it. Applied: the action is on trial for its step's
+    ``verify_within``. Anything else left serving as it was: people are told and the ladder goes on
+    at the next signal, each step as soon as its own dwell is over. An answer that is not awaited
+    (a repeat, another incident's) changes nothing.
     """
     waiting = state.waiting
-    if (
-        waiting is None
-        or message.fingerprint != state.fingerprint
-        or message.action_id != waiting.action_id
-    ):
+    if message.fingerprint != state.fingerprint:
         return state, ()
     turn = Turn(rule, state, now_us, Policy())
+    if waiting is None or message.action_id != waiting.action_id:
+        _adopt(turn, message)
+        return turn.finish()
     turn.set(waiting=None)
-    record = next(
-        (
-            item
-            for item in state.taken
-            if item.action_id is not None
-            and message.action_id in (item.action_id, undo_id_of(item.action_id))
-        ),
-        None,
-    )
+    record = state.record_for(message.action_id)
     if record is None:  # an earlier episode asked; its incident is over
         return turn.finish()
-    if message.action_id != record.action_id:
+    if message.status is ActionStatus.PLANNED and waiting.planned is not None:
+        open_proposal(turn, record, waiting.planned, message)
+    elif message.action_id == undo_id_of(record.action_id or ""):
         _undo_answered(turn, record, message)
     elif message.status is ActionStatus.APPLIED:
         _applied(turn, record, message, waiting.patience_us)
-    else:
+    else:  # of a plan, too: nobody is asked to approve what cannot be done
         text = f"{record.deed} {message.status.replace('_', ' ')}: {message.reason}"
         turn.settle(record.step, _OUTCOMES[message.status], message.reason)
         turn.move(turn.state.phase, text, record.step)
         turn.tell(text, loud=message.status is ActionStatus.FAILED)
     return turn.finish()
+
+
+def _adopt(turn: Turn, message: ActionResult) -> None:
+    """Watch an action that took effect though its request was forgotten.
+
+    A worker that dies after it published an approved request, before its state is safe, may find
+    the proposal expired when it decides again. What is in force has to be judged all the same.
+    """
+    record = turn.state.record_for(message.action_id)
+    if (
+        record is None
+        or message.status is not ActionStatus.APPLIED
+        or message.action_id != record.action_id
+        or record.outcome not in _UNDECIDED
+    ):
+        return
+    if turn.state.waiting is not None or turn.state.verifying is not None:
+        text = f"{record.deed} applied, too: {message.reason}; it is not watched, please look"
+        turn.settle(record.step, Outcome.UNVERIFIED, text, applied_us=message.at_us)
+        turn.move(turn.state.phase, text, record.step)
+        turn.tell(text, loud=True)
+        return
+    step = turn.rule.step_named(record.step)
+    if turn.state.awaiting is not None and turn.state.awaiting.request.step == record.step:
+        turn.set(awaiting=None)
+    within_s = step.verify_within_s if step is not None else None
+    _applied(turn, record, message, round((within_s or 0) * 1e6))
 
 
 def _applied(turn: Turn, record: StepRecord, message: ActionResult, patience_us: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alerting.intent import NotificationIntent
-from schemas.action import ActionRequested, ActionVerdict
+from schemas.action import ActionDecided, ActionProposed, ActionRequested, ActionVerdict
 from schemas.alert import AlertTransition
 
-__all__ = ["Act", "Effect", "Judge", "Notify", "Transitioned"]
+__all__ = ["Act", "Decided", "Effect", "Judge", "Notify", "Proposed", "Transitioned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +39,18 @@ class Judge:
     verdict: ActionVerdict
 
 
-Effect = Transitioned | Notify | Act | Judge
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """Say on ``llm.actions`` that an action waits for approval."""
+
+    proposal: ActionProposed
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Say on ``llm.actions`` what became of a proposal, or that a decision did nothing."""
+
+    decision: ActionDecided
+
+
+Effect = Transitioned | Notify | Act | Judge | Proposed | Decided

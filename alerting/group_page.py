@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from alerting.dedup import NotifyReason
 from alerting.grouping import STORM, Flush, Member
 from alerting.incident import format_value
-from alerting.intent import GroupCounts, LadderNote, NotificationIntent, PlannedStep
+from alerting.intent import (
+    Approval,
+    GroupCounts,
+    LadderNote,
+    NotificationIntent,
+    PlannedStep,
+)
 from alerting.rules.duration import format_duration
 from schemas.alert import AlertPhase, Severity
 from schemas.base import Labels
@@ -99,6 +105,8 @@ def _of_many(flush: Flush, now_us: int) -> NotificationIntent:
                 for step in member.intent.plan[:1]
             ),
             "acknowledged": next(iter(told)) if len(told) == 1 else None,
+            "annotations": _alike(member.intent.annotations for member in shown),
+            "approval": _approval(firing),
             "shares": (),
             "group": counts,
         }
@@ -139,11 +147,22 @@ def _rank(member: Member) -> tuple[int, int, str]:
 
 
 def _common(members: Sequence[Member]) -> Labels:
-    common = dict(members[0].intent.labels)
-    for member in members[1:]:
-        labels = member.intent.labels
-        common = {name: value for name, value in common.items() if labels.get(name) == value}
+    return _alike(member.intent.labels for member in members)
+
+
+def _alike(texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return what all of them say alike."""
+    first, *others = texts
+    common = dict(first)
+    for other in others:
+        common = {name: value for name, value in common.items() if other.get(name) == value}
     return common
+
+
+def _approval(firing: Sequence[Member]) -> Approval | None:
+    """Return what waits for approval if it is one thing: a button must not stand for several."""
+    waiting = [m.intent.approval for m in firing if m.intent.approval is not None]
+    return waiting[0] if len(waiting) == 1 else None
 
 
 def _breakdown(members: Sequence[Member], common: Labels, rules: Counter[str]) -> str:

@@ -267,5 +267,9 @@ def _loud(reason: NotifyReason, group: Group, firing: list[Member], ended: list[
     known = group.entry.firing if group.entry is not None else frozenset()
     if any(member.name not in known for member in unseen):
         return True
-    fresh = [member for member in (*unseen, *ended) if member.intent.revision > member.told]
-    return any(member.intent.loud for member in fresh if member.acknowledged is None)
+    fresh = [member for member in (*firing, *ended) if member.intent.revision > member.told]
+    # Who looks after an incident has to be asked all the same.
+    return any(
+        member.intent.loud and (member.acknowledged is None or member.intent.approval is not None)
+        for member in fresh
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from alerting.intent import NotificationIntent, NotifyEvent, PlannedStep
+from alerting.bounds import least_samples, left_to_people
+from alerting.intent import Approval, NotificationIntent, NotifyEvent, PlannedStep
 from alerting.rules.duration import format_duration
 from alerting.rules.model import Rule
-from alerting.rules.step import Step
+from alerting.rules.step import IfExpired, Step
 from alerting.sql import incident_sql
-from alerting.state import AlertState, Outcome
+from alerting.state import AlertState, Awaiting, Outcome
+from alerting.text import clock, flat
 from schemas.base import SCHEMA_VERSION
 from schemas.signal import SIGNALS
 
@@ -62,6 +64,7 @@ def compose(
         rule=rule.name,
         title=render(rule.summary),
         description=render(rule.description) if rule.description is not None else None,
+        annotations=rule.render_annotations(state.labels, told, state.baseline, state.samples),
         news=news,
         advice=_advice(rule, state) if event is not NotifyEvent.RESOLVE else None,
         labels=state.labels,
@@ -78,6 +81,23 @@ def compose(
         plan=plan_of(rule, state) if event is not NotifyEvent.RESOLVE else (),
         sql=incident_sql(rule.signal, state.labels, firing_us, rule.over_s),
         runbook=rule.runbook,
+        approval=_approval(state),
+    )
+
+
+def _approval(state: AlertState) -> Approval | None:
+    awaiting = state.awaiting
+    if awaiting is None or not state.open:
+        return None
+    record = state.record_of(awaiting.request.step)
+    return Approval(
+        action_id=awaiting.request.action_id,
+        proposal=awaiting.proposal,
+        deed=record.deed if record is not None else awaiting.request.step,
+        does=awaiting.does,
+        inverse=flat(awaiting.inverse),
+        approvers=awaiting.approvers,
+        expires_us=awaiting.expires_us,
     )
 
 
@@ -91,22 +111,46 @@ def plan_of(rule: Rule, state: AlertState) -> tuple[PlannedStep, ...]:
         plan.append(
             PlannedStep(
                 at_us=trial.deadline_us,
-                text=f"undo {trial.step} and page, unless the value is back by then",
+                text=f"undo {trial.step} and page, unless {_recovery(rule)} by then",
             )
         )
+    if state.awaiting is not None:
+        plan.append(_waits(rule, state, state.awaiting))
     for step in rule.ladder:
-        if state.record_of(step.name) is None:
+        if state.record_of(step.name) is None and not left_to_people(rule, state, step):
             due_us = state.firing_us + round(step.after_s * 1e6)
             plan.append(PlannedStep(at_us=due_us, text=_planned(rule, step)))
     return tuple(plan)
 
 
+def _waits(rule: Rule, state: AlertState, awaiting: Awaiting) -> PlannedStep:
+    step = rule.step_named(awaiting.request.step)
+    goes_on = step is not None and step.if_expired is IfExpired.NEXT
+    then = "the ladder goes on" if goes_on else "a human is paged"
+    record = state.record_of(awaiting.request.step)
+    return PlannedStep(
+        at_us=awaiting.expires_us,
+        text=f"{record.deed if record is not None else awaiting.request.step} waits for approval "
+        f"until {clock(awaiting.expires_us)} UTC; without one {then}",
+    )
+
+
+def _recovery(rule: Rule) -> str:
+    """Return by which metric an action is judged, for people."""
+    unit = SIGNALS[rule.signal].unit
+    threshold = format_value(rule.condition.threshold, unit)
+    over = f" over {format_duration(rule.over_s)}" if rule.over_s else ""
+    return f"{rule.signal}{over} is no longer {rule.condition.op} {threshold}"
+
+
 def _planned(rule: Rule, step: Step) -> str:
     text = step.describe()
     if step.act is not None:
-        least = max(rule.min_samples, step.min_samples or 0)
         within = format_duration(step.verify_within_s or 0)
-        text += f"; needs {least} samples; undone if it does not help within {within}"
+        text += (
+            f"; needs {least_samples(rule, step)} samples; undone unless {_recovery(rule)} "
+            f"within {within}"
+        )
     return text
 
 

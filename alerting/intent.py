@@ -59,10 +59,19 @@ class Acknowledgement(Message):
 
 
 class Approval(Message):
-    """An action that waits for somebody's yes."""
+    """An action that waits for somebody's yes, until ``expires_us``.
+
+    ``does`` is exactly what would be done, ``inverse`` how it is taken back, ``approvers`` who may
+    decide (everybody if none is named); ``proposal`` is the name of all that.
+    """
 
     action_id: Name
+    proposal: Name
     deed: str
+    does: str
+    inverse: str
+    approvers: tuple[str, ...] = ()
+    expires_us: Micros
 
 
 class Share(Message):
@@ -110,6 +119,7 @@ class NotificationIntent(Message):
     rule: Name
     title: str
     description: str | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
     news: tuple[str, ...] = ()
     advice: str | None = None
     labels: Labels

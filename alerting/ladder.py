@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from alerting.asking import ask, request_of
+from alerting.bounds import least_samples, left_to_people
 from alerting.identity import action_id_of, undo_id_of
 from alerting.rules.duration import format_duration
 from alerting.rules.step import Step
 from alerting.state import Outcome, StepRecord, Waiting
 from alerting.turn import Turn
-from schemas.action import ActionKind, ActionRequested
+from schemas.action import ActionKind
 from schemas.alert import AlertPhase, Severity
-from schemas.base import SCHEMA_VERSION
 
 __all__ = ["climb", "remind", "request_undo"]
 
@@ -20,8 +21,8 @@ def climb(turn: Turn) -> None:
     """Take the steps that are due, given that the value is known and bad now.
 
     Each is taken once an episode. A step whose conditions do not hold, or that an acknowledgement
-    holds, is passed over and may come later. One action at a time: while one waits for its answer
-    or is on trial, later ones wait and people are still told.
+    holds, is passed over and may come later. One action at a time: while one waits for approval or
+    its answer, or is on trial, later ones wait and people are still told.
     """
     state, rule = turn.state, turn.rule
     firing_us = state.firing_us if state.firing_us is not None else turn.now_us
@@ -38,10 +39,13 @@ def climb(turn: Turn) -> None:
             _tell(turn, step)
         elif (
             turn.state.waiting is None
+            and turn.state.awaiting is None
             and turn.state.verifying is None
-            and turn.state.samples >= max(rule.min_samples, step.min_samples or 0)
+            and turn.state.samples >= least_samples(rule, step)
+            and not left_to_people(rule, turn.state, step)
         ):
-            _ask(turn, step, step.act)
+            _raise(turn, step)
+            ask(turn, step, step.act)
 
 
 def _tell(turn: Turn, step: Step) -> None:
@@ -56,46 +60,10 @@ def _tell(turn: Turn, step: Step) -> None:
     turn.tell(f"{step.name}: {step.notify}", loud=True)
 
 
-def _ask(turn: Turn, step: Step, kind: ActionKind) -> None:
-    _raise(turn, step)
-    rule, state = turn.rule, turn.state
-    dwell = format_duration(step.after_s)
-    when = " and ".join(str(condition) for condition in step.when) or str(rule.condition)
-    reason = f"{rule.name} fires for {dwell} or more and {when}"
-    request = _request(turn, step.name, kind, reason, step.verify_within_s or 0)
-    decision = turn.policy.decide(request, turn.now_us)
-    record = StepRecord(
-        step=step.name,
-        at_us=turn.now_us,
-        kind=kind,
-        action_id=request.action_id,
-        outcome=Outcome.REQUESTED if decision.allowed else Outcome.BARRED,
-        reason=decision.reason,
-    )
-    turn.take(record)
-    if not decision.allowed:
-        text = f"{step.name}: refused by policy: {decision.reason}; nothing was done"
-        turn.move(AlertPhase.ESCALATED, text, step.name)
-        turn.tell(text, loud=True)
-        return
-    turn.set(
-        waiting=Waiting(
-            action_id=request.action_id,
-            step=step.name,
-            since_us=turn.now_us,
-            patience_us=round((step.verify_within_s or 0) * 1e6),
-        )
-    )
-    asked = f"{record.deed} asked for{' as a dry run' if request.dry_run else ''}"
-    turn.move(AlertPhase.ESCALATED, f"{asked}: {reason}", step.name)
-    turn.act(request)
-    turn.tell(f"{asked} ({len(state.taken) + 1} of {len(rule.ladder)} steps)", loud=True)
-
-
 def request_undo(turn: Turn, record: StepRecord, reason: str) -> None:
     """Ask for the inverse of an action that did not help, and page."""
     action_id = record.action_id or action_id_of(turn.state.incident_id or "", record.step)
-    request = _request(turn, record.step, ActionKind.UNDO, reason, 0).model_copy(
+    request = request_of(turn, record.step, ActionKind.UNDO, reason, 0).model_copy(
         update={"action_id": undo_id_of(action_id), "undoes": action_id}
     )
     decision = turn.policy.decide(request, turn.now_us)
@@ -138,34 +106,3 @@ def _raise(turn: Turn, step: Step) -> None:
     now = turn.state.severity or turn.rule.severity
     if step.severity is not None and _LOUDNESS.index(step.severity) > _LOUDNESS.index(now):
         turn.set(severity=step.severity)
-
-
-def _request(
-    turn: Turn, step: str, kind: ActionKind, reason: str, verify_within_s: float
-) -> ActionRequested:
-    state, rule = turn.state, turn.rule
-    incident_id = state.incident_id or state.fingerprint
-    evidence = {
-        **state.detail,
-        "samples": float(state.samples),
-        "threshold": rule.condition.threshold,
-    }
-    if state.value is not None:
-        evidence["value"] = state.value
-    if state.baseline is not None:
-        evidence["baseline"] = state.baseline
-    return ActionRequested(
-        schema_version=SCHEMA_VERSION,
-        action_id=action_id_of(incident_id, step),
-        kind=kind,
-        fingerprint=state.fingerprint,
-        incident_id=incident_id,
-        rule=rule.name,
-        step=step,
-        labels=state.labels,
-        dry_run=turn.policy.dry_run,
-        reason=reason,
-        evidence=evidence,
-        verify_within_s=verify_within_s,
-        requested_at_us=turn.now_us,
-    )

@@ -1,8 +1,9 @@
 """The state machine of one alert: pure functions from (state, what was seen) to (state, effects).
 
 Phases: inactive -> pending (``for``) -> firing -> acknowledged (somebody looks after it) ->
-escalated (a step was taken) -> verifying (an action was applied) -> resolved. Time is event time,
-given by the caller. An alert that flaps stays open longer (``alerting/rules/damping.py``).
+escalated (a step was taken, or waits for approval) -> verifying (an action was applied) ->
+resolved. Time is event time, given by the caller. An alert that flaps stays open longer
+(``alerting/rules/damping.py``).
 
 What is unknown (no value, or fewer samples than the rule wants) neither fires nor resolves nor
 escalates, and stops the clock of ``for``. While the watermark lags, every rule but that of the
@@ -15,6 +16,7 @@ from typing import Final
 
 from alerting.acknowledge import on_acknowledge
 from alerting.answer import on_action, on_neighbour
+from alerting.approval import expire, on_decision, void
 from alerting.effects import Effect
 from alerting.errors import SignalMismatchError
 from alerting.identity import incident_id_of
@@ -29,7 +31,7 @@ from alerting.verify import moved_by, removal, verify_bad, verify_good, verify_u
 from schemas.alert import AlertPhase
 from schemas.signal import Signal, SignalName
 
-__all__ = ["on_acknowledge", "on_action", "on_neighbour", "step", "withdraw"]
+__all__ = ["on_acknowledge", "on_action", "on_decision", "on_neighbour", "step", "withdraw"]
 
 _FIRINGS_KEPT: Final = 20
 
@@ -54,6 +56,7 @@ def step(
     if state.last_us is not None and now_us <= state.last_us:
         return state, ()
     turn = Turn(rule, state, now_us, policy)
+    expire(turn)
     value = signal.value if signal.samples >= rule.min_samples else None
     if policy.lagging and rule.signal is not SignalName.WATERMARK_LAG:
         _hold(turn)
@@ -217,6 +220,7 @@ def _say_no_data(turn: Turn, samples: int) -> None:
 
 
 def _resolve(turn: Turn, reason: str) -> None:
+    void(turn, "the incident resolved first")
     turn.move(AlertPhase.RESOLVED, reason)
     turn.set(verifying=None, clear_us=None, quiet_us=None, unknown_us=None)
     turn.tell(f"resolved: {reason}", event=NotifyEvent.RESOLVE)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
-from alerting.identity import fingerprint_of
+from alerting.identity import fingerprint_of, plan_id_of, undo_id_of
 from alerting.intent import LadderNote
-from schemas.action import ActionKind
+from schemas.action import ActionKind, ActionRequested
 from schemas.alert import AlertPhase, Severity
 from schemas.base import Labels, Message, Micros, Name, SchemaVersion
 
-__all__ = ["OPEN", "Acknowledged", "AlertState", "Outcome", "StepRecord", "Verification", "Waiting"]
+__all__ = [
+    "OPEN",
+    "Acknowledged",
+    "AlertState",
+    "Awaiting",
+    "Outcome",
+    "StepRecord",
+    "Verification",
+    "Waiting",
+]
 
 OPEN = frozenset(
     {
@@ -30,7 +40,14 @@ class Outcome(StrEnum):
 
     TOLD = "told"
     BARRED = "barred"
-    """By policy: cooldown, cap or kill switch."""
+    """By policy: kill switch, cooldown, cap and the like."""
+    PLANNING = "planning"
+    """The executor was asked what it would do; people are to approve that."""
+    AWAITING = "awaiting"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    VOID = "void"
+    """The incident was over before anybody decided."""
     REQUESTED = "requested"
     DRY_RUN = "dry_run"
     REFUSED = "refused"
@@ -55,6 +72,8 @@ class StepRecord(Message):
     outcome: Outcome
     reason: str = ""
     applied_us: Micros | None = None
+    decided: str = ""
+    """The command that approved or rejected the action."""
 
     @property
     def deed(self) -> str:
@@ -85,13 +104,29 @@ class Verification(Message):
 
 
 class Waiting(Message):
-    """A request that the executor has not answered; no other is made while it stands."""
+    """A request that the executor has not answered; no other is made while it stands.
+
+    ``planned`` is the action to propose once its plan is there.
+    """
 
     action_id: Name
     step: Name
     since_us: Micros
     patience_us: int
     told: bool = False
+    planned: ActionRequested | None = None
+
+
+class Awaiting(Message):
+    """An action that waits for somebody's approval; no other is asked for while it does."""
+
+    proposal: Name
+    request: ActionRequested
+    does: str
+    inverse: dict[str, Any] = Field(default_factory=dict)
+    approvers: tuple[str, ...] = ()
+    since_us: Micros
+    expires_us: Micros
 
 
 class Acknowledged(Message):
@@ -118,6 +153,7 @@ class AlertState(Message):
         relieved_us: when another incident's rollback or fallback moved this series' traffic away.
         taken: the steps of this episode, in the order taken.
         waiting: the request that the executor has not answered yet.
+        awaiting: the action that waits for approval.
         acknowledged: who looks after this incident; None while nobody does.
         fired: when this alert fired lately, over all its episodes; what flapping is told by.
         said_no_data, held: what was said already, so that it is said once.
@@ -145,6 +181,7 @@ class AlertState(Message):
     detail: dict[str, float] = Field(default_factory=dict)
     taken: tuple[StepRecord, ...] = ()
     waiting: Waiting | None = None
+    awaiting: Awaiting | None = None
     verifying: Verification | None = None
     history: tuple[LadderNote, ...] = ()
     acknowledged: Acknowledged | None = None
@@ -175,3 +212,16 @@ class AlertState(Message):
     def record_of(self, step: str) -> StepRecord | None:
         """Return what became of a step in this episode; None when it was not taken."""
         return next((record for record in self.taken if record.step == step), None)
+
+    def record_for(self, action_id: str) -> StepRecord | None:
+        """Return the step whose action, its plan or its undo has a name; None if none has."""
+        return next(
+            (
+                record
+                for record in self.taken
+                if record.action_id is not None
+                and action_id
+                in (record.action_id, plan_id_of(record.action_id), undo_id_of(record.action_id))
+            ),
+            None,
+        )

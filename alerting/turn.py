@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.identity import incident_in
 from alerting.incident import compose
 from alerting.intent import LadderNote, NotifyEvent
 from alerting.policy import Policy
 from alerting.rules.model import Rule
 from alerting.state import AlertState, Outcome, StepRecord
-from schemas.action import ActionRequested, ActionVerdict
+from schemas.action import (
+    ActionDecided,
+    ActionDecision,
+    ActionProposed,
+    ActionRequested,
+    ActionVerdict,
+)
 from schemas.alert import AlertPhase, AlertTransition
 from schemas.base import SCHEMA_VERSION
+from schemas.command import DecideCommand
 
 __all__ = ["Turn"]
 
@@ -77,6 +85,37 @@ class Turn:
         """Let an action out; the policy's memory knows of it at once."""
         self.policy = self.policy.record(request, self.now_us)
         self._effects.append(Act(request))
+
+    def propose(self, proposal: ActionProposed) -> None:
+        """Publish an action that waits for approval."""
+        self._effects.append(Proposed(proposal))
+
+    def decide(
+        self,
+        action_id: str,
+        status: ActionDecision,
+        reason: str,
+        *,
+        proposal: str = "",
+        command: DecideCommand | None = None,
+    ) -> None:
+        """Publish what became of a proposal; without a command nobody's doing."""
+        self._effects.append(
+            Decided(
+                ActionDecided(
+                    schema_version=SCHEMA_VERSION,
+                    action_id=action_id,
+                    proposal=proposal,
+                    fingerprint=self.state.fingerprint,
+                    incident_id=incident_in(action_id),
+                    status=status,
+                    by=command.by if command is not None else "",
+                    command_id=command.command_id if command is not None else "",
+                    reason=reason,
+                    at_us=command.at_us if command is not None else self.now_us,
+                )
+            )
+        )
 
     def judge(self, action_id: str, recovered: bool, reason: str) -> None:
         """Say whether an action helped."""

@@ -6,8 +6,9 @@ way and why stand in each: the topic is the audit trail, and its table has the r
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 Reason = Annotated[str, Field(min_length=1, max_length=2_000)]
+_SLACK_ID: Final = re.compile(r"\(([^()]+)\)$")
 MatcherText = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
@@ -80,12 +82,28 @@ class AckCommand(_Command):
 
 
 class DecideCommand(_Command):
-    """Let the action ``subject`` of an incident out, or keep it in; the first decision counts."""
+    """Let the action ``subject`` of an incident out, or keep it in; the first decision counts.
+
+    ``proposal`` names what the person was shown (``schemas.action.proposal_of``): a decision on
+    anything else does nothing.
+    """
 
     type: Literal["decide"] = "decide"
     subject: Name
     incident_id: Name
+    proposal: Name
     approve: bool
+
+    @property
+    def principal(self) -> str:
+        """Return who decided, as lists of approvers name them: Slack's user id, or the author.
+
+        Slack users choose the names that ``by`` begins with; its id, in brackets at the end, is
+        what the signature vouches for.
+        """
+        if self.via is CommandVia.SLACK and (match := _SLACK_ID.search(self.by)):
+            return match[1]
+        return self.by
 
 
 Command = SilenceCommand | ExpireCommand | AckCommand | DecideCommand

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +28,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from schemas.action import ActionKind, ActionMode
 from schemas.base import Name
 from schemas.errors import SettingsError
 
@@ -223,7 +232,26 @@ class AlertingSettings(_Section):
     dry_run: bool = Field(default=False, description="ask for actions but let none be applied")
     actions_per_hour: Count = 6
     cooldown_s: Seconds = 600
+    undone_cooldown_s: Seconds = Field(
+        default=6 * 3_600,
+        description="an action that was undone, for it did not help, is not taken again sooner",
+    )
+    blast_radius: Count = Field(
+        default=3, description="so many models, and no more, are acted on within an hour"
+    )
+    modes: dict[ActionKind, ActionMode] = Field(
+        default_factory=dict,
+        description="automatic, required (approval) or dry_run for each kind of action; of a "
+        "rule's and this the stricter holds, and the executor sees to it",
+    )
     max_watermark_lag_s: PositiveSeconds = 60
+
+    @field_validator("modes")
+    @classmethod
+    def _undo_has_no_mode(cls, value: dict[ActionKind, ActionMode]) -> dict[ActionKind, ActionMode]:
+        if ActionKind.UNDO in value:
+            raise ValueError("expected no 'undo': what was approved covers its being taken back")
+        return value
 
 
 class GroupingSettings(_Section):

@@ -60,7 +60,7 @@ class Topics:
     ACTIONS: Final = Topic(
         "llm.actions",
         "alert fingerprint",
-        "ActionRequested, ActionResult, ActionVerdict",
+        "ActionRequested, ActionResult, ActionVerdict, ActionProposed, ActionDecided, KillSwitch",
         "alert agent, executor",
         partitions=1,
     )

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,7 +23,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from schemas.action import ActionRequested, ActionResult, action_message
+from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
 from schemas.kafka_client import kafka_client
 from schemas.settings import Settings
 from schemas.topics import Topics
@@ -31,6 +32,8 @@ from serving.answered import answered
 from serving.errors import FlagError
 from serving.flags.publish import FlagPublisher
 from serving.flags.store import FlagStore
+from serving.granted import decisions_on
+from serving.kill_switch import KillSwitchTeller
 from serving.obey import Obedience
 
 __all__ = ["GROUP", "Executor", "run_executor"]
@@ -71,6 +74,8 @@ class Executor:
             executor=self.name,
             request_age_s=settings.actuators.request_age_s,
             dry_run=settings.alerting.dry_run,
+            modes=settings.alerting.modes,
+            decisions=partial(decisions_on, settings.kafka),
         )
         kafka = settings.kafka
         self._producer = AIOKafkaProducer(**kafka_client(kafka, "executor"), acks="all")
@@ -87,6 +92,9 @@ class Executor:
         self._publishing = asyncio.Lock()
         self._unread: set[TopicPartition] = set()
         self._answered: set[str] = set()
+        self._kill_switch = KillSwitchTeller(
+            settings.data_dir, self.name, now_us, self._send_kill_switch
+        )
         self._flag_fault: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -113,12 +121,20 @@ class Executor:
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Note partitions whose answers have to be read before anything is acted on."""
         self._unread |= set(partitions)
+        self._kill_switch.leave()
+
+    def revoked(self) -> None:
+        """Note that another executor may act now."""
+        self._kill_switch.leave()
 
     async def _look_behind(self) -> None:
         """Learn which requests are answered already."""
         partitions = frozenset(self._unread)
-        self._answered |= await answered(self._settings.kafka, partitions)
+        found = await answered(self._settings.kafka, partitions)
+        self._answered |= found.actions
         self._unread -= partitions
+        self._kill_switch.take_over(found.kill_switch)
+        await self._kill_switch.tell()
 
     async def _step(self, stop: asyncio.Event) -> None:
         try:
@@ -152,7 +168,14 @@ class Executor:
             return True
         if not isinstance(request, ActionRequested) or request.action_id in self._answered:
             return True
-        result = await self._obedience.answer(request, self._now_us())
+        results: list[ActionResult] = []
+
+        async def answer() -> None:
+            results.append(await self._obedience.answer(request, self._now_us()))
+
+        if not await self._until_done(stop, answer):
+            return False
+        (result,) = results
         ACTIONS.labels(result.kind, result.status).inc()
         _log.info(
             "action",
@@ -169,15 +192,22 @@ class Executor:
 
     async def _report(self, result: ActionResult) -> None:
         await self._publish_flags()
+        await self._kill_switch.tell()
         await self._producer.send_and_wait(
             Topics.ACTIONS.name, result.to_json(), key=result.fingerprint.encode()
         )
 
+    async def _send_kill_switch(self, message: KillSwitch) -> None:
+        await self._producer.send_and_wait(
+            Topics.ACTIONS.name, message.to_json(), key=b"kill-switch"
+        )
+
     async def _tell_flags(self, stop: asyncio.Event) -> None:
-        """Keep `llm.flags` true to the file, whoever changes it."""
+        """Keep `llm.flags` true to the file, whoever changes it, and tell of the kill switch."""
         while not stop.is_set():
             with suppress(KafkaError):  # the next round sends it again
                 await self._publish_flags()
+                await self._kill_switch.tell()
             await _pause(stop, _FLAGS_EVERY_S)
 
     async def _publish_flags(self) -> None:
@@ -210,8 +240,12 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Do nothing: what is done is committed."""
+    async def on_partitions_revoked(
+        self,
+        revoked: Iterable[TopicPartition],  # noqa: ARG002 - there is one partition
+    ) -> None:
+        """Leave the kill switch to another to tell of; what is done is committed."""
+        self._executor.revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Have the answers read before the first record is acted on."""

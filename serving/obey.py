@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
+from schemas.action import (
+    ActionKind,
+    ActionMode,
+    ActionRequested,
+    ActionResult,
+    ActionStatus,
+    strictest,
+)
 from serving.actuators.base import Actuator
 from serving.actuators.carry_out import carry_out, result_of
 from serving.actuators.freeze import frozen
 from serving.errors import ServingError
+from serving.granted import Decisions, why_not_granted
 
 __all__ = ["Obedience"]
 
@@ -23,6 +31,8 @@ class Obedience:
         executor: who acts, for the audit.
         request_age_s: older requests are refused.
         dry_run: plan everything and apply nothing.
+        modes: at least so strictly each kind is dealt with, whatever a request says of itself.
+        decisions: looks what people decided; without it nothing counts as approved.
     """
 
     def __init__(
@@ -33,15 +43,23 @@ class Obedience:
         executor: str,
         request_age_s: float,
         dry_run: bool = False,
+        modes: Mapping[ActionKind, ActionMode] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         self._levers = levers
         self._data_dir = data_dir
         self._executor = executor
         self._request_age_s = request_age_s
         self._dry_run = dry_run
+        self._modes = modes or {}
+        self._decisions = decisions
 
     async def answer(self, request: ActionRequested, now_us: int) -> ActionResult:
-        """Return the result of a request; an action that was applied before is only told again."""
+        """Return the result of a request; an action that was applied before is only told again.
+
+        Raises:
+            KafkaError: what people decided cannot be read; nothing was done.
+        """
         try:
             before = await _recorded(self._asked(request.kind), request.action_id)
         except (ServingError, OSError) as error:
@@ -57,7 +75,14 @@ class Obedience:
             return self._result(
                 request, now_us, f"nothing here can {request.kind}: a human has to do it"
             )
+        if self._mode(request) is ActionMode.REQUIRED and request.plans is None:
+            decisions = await self._decisions(request.action_id) if self._decisions else ()
+            if (why := why_not_granted(request, decisions)) is not None:
+                return self._result(request, now_us, f"not approved: {why}")
         return await self._carry_out(lever, request, now_us)
+
+    def _mode(self, request: ActionRequested) -> ActionMode:
+        return strictest(request.mode, self._modes.get(request.kind, ActionMode.AUTOMATIC))
 
     @property
     def _actuators(self) -> list[Actuator]:
@@ -106,7 +131,7 @@ class Obedience:
             request,
             now_us=now_us,
             executor=self._executor,
-            dry_run=self._dry_run,
+            dry_run=self._dry_run or (undo is None and self._mode(request) is ActionMode.DRY_RUN),
             undo=undo,
         )
 

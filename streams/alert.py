@@ -15,17 +15,27 @@ from typing import Any, Final
 import structlog
 from pydantic import ValidationError
 
-from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.approval import ignored
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
 from alerting.errors import RulesError
 from alerting.evaluator import Evaluator
-from alerting.machine import on_acknowledge, on_action, on_neighbour, step, withdraw
+from alerting.identity import fingerprint_in, incident_in
+from alerting.machine import (
+    on_acknowledge,
+    on_action,
+    on_decision,
+    on_neighbour,
+    step,
+    withdraw,
+)
 from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
 from alerting.silence import alert_labels
 from alerting.state import AlertState
-from schemas.action import ActionKind, ActionRequested, ActionResult, action_message
+from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
 from schemas.base import Message
+from schemas.command import DecideCommand
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
@@ -37,6 +47,7 @@ __all__ = ["AlertAgent"]
 
 log = structlog.get_logger(__name__)
 
+_KILL_SWITCH: Final = "kill-switch"
 _POLICY: Final = "policy"
 _REQUEST: Final = "request:"
 _RULES: Final = "rules"
@@ -48,8 +59,8 @@ class AlertAgent:
     Args:
         rules: the rules in force, their durations as they are to be applied.
         policy: what may act, before anything was done.
-        table: fingerprint to AlertState as JSON text; further keys hold the policy's memory and
-            the requests that wait for their results.
+        table: fingerprint to AlertState as JSON text; further keys hold the policy's memory, how
+            the kill switch stands, and the requests that wait for their results.
         max_lag_s: rules hold while the watermark lags more than this.
         text: what the rules in force were read from; with it a worker that starts knows the rules
             of the one before, and ends the alerts of those that are gone.
@@ -68,6 +79,8 @@ class AlertAgent:
         silences: Silences | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._max_lag_us = round(max_lag_s * 1e6)
+        self._switch: tuple[str, KillSwitch] | None = None
         self._silences = silences
         self._text = text
         self._remembers = text is not None
@@ -91,12 +104,14 @@ class AlertAgent:
             event.ack()
 
     async def run_results(self, stream: Any) -> None:
-        """Process the results among ``llm.actions`` for ever."""
+        """Process what the executor says on ``llm.actions`` for ever."""
         async for event in stream.noack().events():
             try:
                 message = action_message.validate_json(event.value or b"")
                 if isinstance(message, ActionResult):
                     await self.on_result(message)
+                elif isinstance(message, KillSwitch):
+                    self.on_kill_switch(message)
             except ValidationError as error:
                 _refused(Topics.ACTIONS, event, str(error))
             except Exception as error:
@@ -173,6 +188,33 @@ class AlertAgent:
                 await self._carry_out(after, effects, at_us)
             return state.open
 
+    async def decide(self, command: DecideCommand) -> None:
+        """Let an alert know what somebody decided on an action that it proposed."""
+        async with self._lock:
+            # Both are named after their alert.
+            state = self._state(fingerprint_in(incident_in(command.subject)))
+            rule = self._evaluator.rules.by_name.get(state.rule) if state else None
+            if state is None or rule is None:
+                _, message = self._message(ignored(command, "no such action was proposed"))
+                send = partial(
+                    self._publisher.send_many, Topics.ACTIONS, [(command.subject, message)]
+                )
+                await until_done("decisions", send)
+                return
+            now_us = max(command.at_us, state.last_us or 0)
+            policy = self._policy_for(rule, state, now_us)
+            # The lag is said evaluation by evaluation; that there was none for long is late, too.
+            if command.at_us - (state.last_us or 0) > self._max_lag_us:
+                policy = policy.hold(True)
+            after, effects = on_decision(rule, state, command, policy, now_us)
+            if after is not state or effects:
+                await self._carry_out(after, effects, now_us)
+
+    def on_kill_switch(self, message: KillSwitch) -> None:
+        """Let policy know how the executor's kill switch stands."""
+        self._table[_KILL_SWITCH] = message.to_json().decode()
+        log.info("kill_switch", status=message.status, reason=message.reason)
+
     async def _tell_neighbours(self, result: ActionResult) -> None:
         """Let other alerts know of an action that moved their series' traffic away."""
         key = _REQUEST + result.action_id
@@ -202,8 +244,7 @@ class AlertAgent:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._state(blank.fingerprint) or blank
         self._evaluator.heard.add(state.fingerprint)
-        policy = self._policy().hold(self._evaluator.lagging)
-        policy = policy.bar(self._muting(rule, state, now_us))
+        policy = self._policy_for(rule, state, now_us)
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
@@ -218,15 +259,15 @@ class AlertAgent:
                 continue
             request = effect.request
             self._table[_REQUEST + request.action_id] = request.to_json().decode()
-            if request.kind is not ActionKind.UNDO:
-                policy = self._policy().record(request, now_us)
-                self._table[_POLICY] = policy.to_json().decode()
+            policy = self._policy()
+            if (after := policy.record(request, now_us)) is not policy:
+                self._table[_POLICY] = after.to_json().decode()
         self._store(state)
 
     def _live(self) -> Iterator[AlertState]:
         """Yield the state of each alert that is not at rest."""
         for key, text in list(self._table.items()):
-            if key in (_POLICY, _RULES) or key.startswith(_REQUEST):
+            if key in (_KILL_SWITCH, _POLICY, _RULES) or key.startswith(_REQUEST):
                 continue
             state = AlertState.model_validate_json(text)
             if not state.idle:
@@ -252,6 +293,22 @@ class AlertAgent:
         silence = self._silences.muting(labels, now_us, actions=True)
         return f"silenced by {silence.by}, actions too: {silence.reason}" if silence else ""
 
+    def _policy_for(self, rule: Rule, state: AlertState, now_us: int) -> Policy:
+        """Return what may act on one alert now."""
+        policy = self._policy().hold(self._evaluator.lagging)
+        if told := self._kill_switch():
+            policy = policy.freeze(told.status == "on", told.reason)
+        return policy.bar(self._muting(rule, state, now_us))
+
+    def _kill_switch(self) -> KillSwitch | None:
+        """Return how the kill switch stands; parsed once, for every step asks."""
+        text = self._table.get(_KILL_SWITCH)
+        if not text:
+            return None
+        if self._switch is None or self._switch[0] != text:
+            self._switch = (text, KillSwitch.model_validate_json(text))
+        return self._switch[1]
+
     def _policy(self) -> Policy:
         text = self._table.get(_POLICY)
         if not text:
@@ -270,6 +327,10 @@ class AlertAgent:
                 return Topics.ACTIONS, request
             case Judge(verdict):
                 return Topics.ACTIONS, verdict
+            case Proposed(proposal):
+                return Topics.ACTIONS, proposal
+            case Decided(decision):
+                return Topics.ACTIONS, decision
 
 
 def _refused(topic: Topic, event: Any, detail: str) -> None:

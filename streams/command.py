@@ -24,18 +24,21 @@ from streams.letters import Publishes
 from streams.retry import until_done
 from streams.silences import Silences
 
-__all__ = ["Acknowledges", "CommandAgent"]
+__all__ = ["Acknowledges", "CommandAgent", "Decides"]
 
 log = structlog.get_logger(__name__)
 
 Acknowledges = Callable[[str, str, int, str], Awaitable[object]]
 """Takes incident id, author, time in microseconds and reason."""
 
+Decides = Callable[[DecideCommand], Awaitable[object]]
+
 
 class CommandAgent:
     """Changes what the dispatcher knows, in the order of the commands.
 
-    ``acknowledges`` lets the alert itself know who looks after an incident, and since when.
+    ``acknowledges`` lets the alert itself know who looks after an incident, and since when;
+    ``decides`` what somebody decided on its action: whether that counts, the alert alone knows.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class CommandAgent:
         silences: Silences,
         publisher: Publishes,
         acknowledges: Acknowledges | None = None,
+        decides: Decides | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._notices = dispatch.notices
         self._silences = silences
         self._publisher = publisher
         self._acknowledges = acknowledges
+        self._decides = decides
 
     async def run(self, stream: Any) -> None:
         """Carry out ``llm.commands`` for ever; the Faust agent's body."""
@@ -84,8 +89,8 @@ class CommandAgent:
             case AckCommand():
                 await self._acknowledge(command)
             case DecideCommand():
-                if not notices.decide(command):
-                    log.warning("decided_already", action=command.subject, by=command.by)
+                if self._decides is not None:
+                    await self._decides(command)
         notices.remember(command.command_id, command.at_us)
         self._dispatch.wake()  # a silence has an end to wait for
 

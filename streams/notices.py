@@ -12,7 +12,6 @@ from typing import Final
 
 from alerting.grouping import Group, Member, StormGate
 from alerting.inhibit import Inhibition, Inhibitor
-from schemas.command import DecideCommand
 
 __all__ = ["Notices"]
 
@@ -20,12 +19,11 @@ _GROUP: Final = "group:"
 _MEMBER: Final = "member:"
 _ENDED: Final = "ended:"
 _COMMAND: Final = "command:"
-_DECISION: Final = "decision:"
 _GATE: Final = "gate"
 
 
 class Notices:
-    """Groups, members, ended incidents, commands and decisions over one table of text."""
+    """Groups, members, ended incidents and commands over one table of text."""
 
     def __init__(
         self, table: MutableMapping[str, str], inhibitions: Sequence[Inhibition] = ()
@@ -156,24 +154,10 @@ class Notices:
         """Note that a command was carried out."""
         self._table[_COMMAND + command_id] = str(at_us)
 
-    def decide(self, command: DecideCommand) -> bool:
-        """Keep the first decision on an action; tell whether this one is it."""
-        key = _DECISION + command.subject
-        if key in self._table:
-            return False
-        self._table[key] = command.to_json().decode()
-        return True
-
     def tidy(self, before_us: int) -> None:
         """Forget what was over before a time."""
         for key, text in list(self._table.items()):
-            if key.startswith((_ENDED, _COMMAND)):
-                old = int(text) < before_us
-            elif key.startswith(_DECISION):
-                old = DecideCommand.model_validate_json(text).at_us < before_us
-            else:
-                continue
-            if old:
+            if key.startswith((_ENDED, _COMMAND)) and int(text) < before_us:
                 del self._table[key]
 
     def _load(self) -> None:

@@ -114,6 +114,8 @@ _ABSENT: Final[dict[str, Any]] = {
     "ends": None,
     "mutes_actions": None,
     "approve": None,
+    "approvers": [],
+    "expires": None,
 }
 
 

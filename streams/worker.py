@@ -71,7 +71,8 @@ def build_app(
     streams = settings.streams
     scale = streams.time_scale
     rules_file = RulesFile(settings.alerting.rules)
-    rules = rules_file.rules.scaled(scale)
+    modes = settings.alerting.modes
+    rules = rules_file.rules.restrained(modes).scaled(scale)
     prices = load_price_book(settings.prices.path)
     queries = _queries(rules, scale)
 
@@ -164,13 +165,13 @@ def build_app(
     )
 
     def adopt(written: RuleSet) -> None:
-        adopted = written.scaled(scale)
+        adopted = written.restrained(modes).scaled(scale)
         signals.reask(_queries(adopted, scale))
         alert.adopt(adopted)
         dispatch.adopt(adopted.inhibitions)
 
     rules_file.listen(adopt)
-    command = CommandAgent(dispatch, silences, publisher, alert.acknowledge)
+    command = CommandAgent(dispatch, silences, publisher, alert.acknowledge, alert.decide)
 
     _agent(app, Topics.REQUESTS, "ingest", ingest.run)
     _agent(app, Topics.WINDOWS, "merge", merge.run)

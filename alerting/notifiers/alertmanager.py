@@ -16,16 +16,18 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
+from alerting.incident import format_value
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt, is_stale
 from alerting.notifiers.post import post
-from alerting.notifiers.text import clip, clock, isotime, shares_text
+from alerting.notifiers.text import approval_text, clip, isotime, plan_lines, shares_text
 from schemas.clock import Clock, system_clock
 
 __all__ = ["AlertmanagerNotifier", "alert_of"]
 
 _LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 _TEXT: Final = 4_000
+_SQL: Final = 20_000
 
 
 class AlertmanagerNotifier:
@@ -105,21 +107,29 @@ def alert_of(
 ) -> dict[str, Any]:
     """Return an incident as Alertmanager takes an alert, ending at a time that may be ahead."""
     labels = {_LABEL.sub("_", name): value for name, value in intent.labels.items() if value}
-    plan = [f"{clock(step.at_us)} or later: {step.text}" for step in intent.plan]
+    baseline = "" if intent.baseline is None else f", baseline {intent.baseline:.4g}"
+    value = format_value(intent.value, intent.unit)
     annotations = {
+        **intent.annotations,
         "summary": intent.title,
+        "value": f"{intent.signal} {value} (alert {intent.threshold}){baseline}",
         "description": intent.description or "",
         "runbook_url": intent.runbook,
         "advice": intent.advice or "",
         "carried_by": shares_text(intent),
-        "plan": "\n".join(plan),
+        "approval": approval_text(intent),
+        "plan": "\n".join(plan_lines(intent)),
         "sql": intent.sql,
         "incident_id": intent.incident_id,
         "dedup_key": intent.dedup_key,
     }
     alert = {
         "labels": {**labels, "alertname": intent.rule, "severity": severity},
-        "annotations": {name: clip(text, _TEXT) for name, text in annotations.items() if text},
+        "annotations": {
+            name: clip(text, _SQL if name == "sql" else _TEXT)
+            for name, text in annotations.items()
+            if text
+        },
         "startsAt": isotime(intent.firing_since_us),
         "endsAt": isotime(ends_us),
     }

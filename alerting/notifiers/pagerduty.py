@@ -17,7 +17,15 @@ from pydantic import SecretStr
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt, is_stale
 from alerting.notifiers.post import post
-from alerting.notifiers.text import clip, clock, figures, isotime, shares_text
+from alerting.notifiers.text import (
+    approval_text,
+    clip,
+    clock,
+    figures,
+    isotime,
+    plan_lines,
+    shares_text,
+)
 from schemas.alert import Severity
 
 __all__ = ["PagerDutyNotifier", "dedup_key_of", "event_of"]
@@ -26,6 +34,7 @@ _SUMMARY: Final = 1_024
 _DEDUP_KEY: Final = 255
 _BODY_BYTES: Final = 512 * 1024
 _DETAIL: Final = 4_000
+_SQL: Final = 20_000
 _SHORT: Final = 255
 _ACTIONS: Final = {NotifyEvent.RESOLVE: "resolve", NotifyEvent.ACKNOWLEDGE: "acknowledge"}
 _LOUDNESS: Final = tuple(Severity)
@@ -140,10 +149,10 @@ def _details(intent: NotificationIntent) -> dict[str, Any]:
     if intent.news:
         details["news"] = clip("; ".join(intent.news), _DETAIL)
     details["history"] = [clip(f"{clock(note.at_us)} {note.text}", 500) for note in intent.history]
-    details["next"] = [
-        clip(f"{clock(step.at_us)} or later: {step.text}", 500) for step in intent.plan
-    ]
-    details["sql"] = clip(intent.sql, _DETAIL)
+    details["next"] = [clip(line, 500) for line in plan_lines(intent)]
+    if intent.approval is not None:
+        details["approval"] = clip(approval_text(intent), _DETAIL)
+    details["sql"] = clip(intent.sql, _SQL)
     details["runbook"] = intent.runbook
     details["incident"] = intent.incident_id
     return details

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.slack_buttons import buttons_of
-from alerting.notifiers.text import clip, clock, figures, headline, shares_text
+from alerting.notifiers.text import approval_text, clip, clock, figures, headline, shares_text
 from schemas.alert import Severity
 
 __all__ = ["MAX_BLOCKS", "blocks_of", "escape", "fallback_text", "news_text"]
@@ -18,6 +18,8 @@ _FIELD: Final = 2_000
 _FIELDS: Final = 10
 _TEXT: Final = 4_000
 _NOTES: Final = 12
+_CODE: Final = 2_900
+_MOST_PIECES: Final = 10
 
 Block = dict[str, Any]
 
@@ -75,13 +77,15 @@ def blocks_of(
         blocks.append(_section("*The worst*\n" + _lines(list(map(escape, intent.group.examples)))))
     if intent.advice:
         blocks.append(_section(f"*Do now*\n{escape(intent.advice)}"))
+    if intent.approval is not None:
+        blocks.append(_section("*Waits for approval*\n" + escape(approval_text(intent))))
     if intent.history:
         notes = [f"`{clock(note.at_us)}` {escape(note.text)}" for note in intent.history]
         blocks.append(_section("*So far*\n" + _lines(notes[-_NOTES:])))
     if intent.plan:
         steps = [f"`{clock(step.at_us)}` or later: {escape(step.text)}" for step in intent.plan]
         blocks.append(_section("*Next, unless the value comes back*\n" + _lines(steps)))
-    blocks.append(_section("*Look at it*\n```" + escape(intent.sql)[: _SECTION - 100] + "```"))
+    blocks += [_section(f"*Look at it*\n```{piece}```") for piece in _pieces(intent.sql)]
     links = [_link(intent.runbook, "Runbook"), _link(dashboard_url, "Dashboard")]
     context = [link for link in links if link] + [f"incident `{escape(intent.incident_id)}`"]
     blocks.append(
@@ -113,6 +117,19 @@ def _link(target: str, text: str) -> str:
 
 def _lines(lines: list[str]) -> str:
     return "\n".join(_whole(line, 400) for line in lines)
+
+
+def _pieces(text: str) -> list[str]:
+    """Return a text, escaped, in pieces that each fit into a section: a query is of use whole."""
+    pieces, piece = [], ""
+    for line in text.splitlines(keepends=True):
+        for start in range(0, len(line), _CODE // 5):  # of which escaping makes five at most
+            part = escape(line[start : start + _CODE // 5])
+            if len(piece) + len(part) > _CODE:
+                pieces.append(piece)
+                piece = ""
+            piece += part
+    return [*pieces, piece][:_MOST_PIECES]
 
 
 def _whole(escaped: str, limit: int) -> str:

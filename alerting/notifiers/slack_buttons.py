@@ -41,6 +41,7 @@ class Pressed(Message):
     incident_id: Name
     revision: int
     action_id: str = ""
+    proposal: str = ""
     matchers: tuple[str, ...] = ()
 
     @classmethod
@@ -56,11 +57,19 @@ class Pressed(Message):
         except ValidationError:
             raise ValueError("the button's value is not Tocsin's") from None
 
-    def command_id(self, button: Button) -> str:
-        """Return the name of what a click asks for: the same for every click on one message."""
-        subject = self.action_id or self.incident_id
-        once = "" if button in (Button.ACK, Button.APPROVE, Button.REJECT) else self.revision
-        return f"slack/{button}/{hashlib.sha256(f'{subject}:{once}'.encode()).hexdigest()[:20]}"
+    def command_id(self, button: Button, user: str = "") -> str:
+        """Return the name of what a click asks for: the same for every click on one message.
+
+        A decision is one user's: what the second one gets to hear is that there was a first.
+        """
+        if button in (Button.APPROVE, Button.REJECT):
+            parts = [self.action_id, self.proposal, str(self.revision), user]
+        elif button is Button.ACK:
+            parts = [self.incident_id, ""]
+        else:
+            parts = [self.incident_id, str(self.revision)]
+        digest = hashlib.sha256(":".join(parts).encode()).hexdigest()
+        return f"slack/{button}/{digest[:20]}"
 
 
 def matchers_of(intent: NotificationIntent) -> tuple[str, ...]:
@@ -88,7 +97,12 @@ def buttons_of(intent: NotificationIntent) -> list[dict[str, Any]]:
     carried = Pressed(incident_id=intent.incident_id, revision=intent.revision)
     buttons = []
     if intent.approval is not None:
-        decided = carried.model_copy(update={"action_id": intent.approval.action_id})
+        decided = carried.model_copy(
+            update={
+                "action_id": intent.approval.action_id,
+                "proposal": intent.approval.proposal,
+            }
+        )
         buttons += [
             _button(Button.APPROVE, f"Approve {intent.approval.deed}"[:75], decided, "primary"),
             _button(Button.REJECT, "Reject", decided, "danger"),

@@ -33,6 +33,8 @@ class SlackWebhookNotifier:
     async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
         """Post an incident's beginning and end whole, its loud news in short, and no more.
 
+        What waits for approval is posted whole, so that it says what exactly would be done.
+
         Raises:
             NotifyRetryable: 429, 5xx or a network fault.
             NotifyRefused: any other answer, such as 404 for a webhook that was removed.
@@ -48,7 +50,7 @@ class SlackWebhookNotifier:
             "unfurl_links": False,
             "unfurl_media": False,
         }
-        if begun and not ends:
+        if begun and not ends and intent.approval is None:
             message["text"] = f"{fallback_text(intent)}\n{news_text(intent)}"[:4_000]
         else:
             message["blocks"] = blocks_of(intent, self._dashboard_url)

@@ -10,7 +10,14 @@ from rich.text import Text
 
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.notifiers.base import Receipt, is_stale
-from alerting.notifiers.text import clock, figures, headline, shares_text
+from alerting.notifiers.text import (
+    approval_text,
+    clock,
+    figures,
+    headline,
+    plan_lines,
+    shares_text,
+)
 from schemas.alert import Severity
 
 __all__ = ["StdoutNotifier"]
@@ -24,7 +31,7 @@ _COLOURS = {
 
 
 class StdoutNotifier:
-    """Writes a whole page when an incident begins or ends, and one line for each piece of news."""
+    """Writes a whole page when an incident begins, ends or asks, and a line for other news."""
 
     name = "stdout"
 
@@ -36,7 +43,8 @@ class StdoutNotifier:
         if is_stale(intent, receipt) and receipt is not None:
             return receipt
         colour = "green" if intent.event is NotifyEvent.RESOLVE else _COLOURS[intent.severity]
-        if receipt is None or intent.event is not NotifyEvent.UPDATE:
+        asks = intent.loud and intent.approval is not None
+        if receipt is None or asks or intent.event is not NotifyEvent.UPDATE:
             self._console.print(_page(intent, colour))
         else:
             for news in intent.news:
@@ -62,10 +70,10 @@ def _page(intent: NotificationIntent, colour: str) -> Panel:
         parts.append(Text("\n".join(intent.group.examples)))
     if intent.advice is not None:
         parts.append(Text(f"do: {intent.advice}", style="bold"))
+    if intent.approval is not None:
+        parts.append(Text("waits for approval: " + approval_text(intent), style="bold"))
     parts += [Text(f"{clock(note.at_us)} {note.text}") for note in intent.history]
-    parts += [
-        Text(f"{clock(step.at_us)} or later: {step.text}", style="dim") for step in intent.plan
-    ]
+    parts += [Text(line, style="dim") for line in plan_lines(intent)]
     parts.append(Syntax(intent.sql, "sql", word_wrap=True, background_color="default"))
     parts.append(Text(f"runbook {intent.runbook}   incident {intent.incident_id}", style="dim"))
     return Panel(

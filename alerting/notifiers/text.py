@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
 from alerting.incident import format_value
 from alerting.intent import NotificationIntent, NotifyEvent
 from alerting.rules.duration import format_duration
+from alerting.text import clock, time_of
 
-__all__ = ["clip", "clock", "figures", "headline", "isotime", "masked", "shares_text"]
+__all__ = [
+    "approval_text",
+    "clip",
+    "clock",
+    "figures",
+    "headline",
+    "isotime",
+    "masked",
+    "plan_lines",
+    "shares_text",
+]
 
 
 def clip(text: str, limit: int) -> str:
@@ -19,18 +29,9 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def _time(at_us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
-
-
-def clock(at_us: int) -> str:
-    """Return a time of day for people, in UTC."""
-    return _time(at_us).strftime("%H:%M:%S")
-
-
 def isotime(at_us: int) -> str:
     """Return a time in ISO 8601, in UTC with milliseconds."""
-    return _time(at_us).isoformat(timespec="milliseconds")
+    return time_of(at_us).isoformat(timespec="milliseconds")
 
 
 def headline(intent: NotificationIntent) -> str:
@@ -41,7 +42,10 @@ def headline(intent: NotificationIntent) -> str:
 
 
 def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
-    """Return what a page shows as pairs: value, threshold, baseline, samples, since, labels."""
+    """Return what a page shows as pairs: value, threshold, baseline, samples, since, labels.
+
+    The rule's own annotations come last; no name stands twice (``alerting/rules/annotation.py``).
+    """
     value = format_value(intent.value, intent.unit)
     if intent.event is NotifyEvent.RESOLVE:
         value = f"last known {value}"
@@ -53,7 +57,7 @@ def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
     if intent.baseline is not None:
         pairs.append(("baseline", f"{intent.baseline:.4g}"))
     lasted = format_duration((intent.at_us - intent.firing_since_us) / 1e6)
-    day = _time(intent.firing_since_us).strftime("%Y-%m-%d")
+    day = time_of(intent.firing_since_us).strftime("%Y-%m-%d")
     pairs.append(("since", f"{day} {clock(intent.firing_since_us)} UTC ({lasted})"))
     pairs += [(name, label or "-") for name, label in sorted(intent.labels.items())]
     if intent.group is not None:
@@ -63,7 +67,28 @@ def figures(intent: NotificationIntent) -> list[tuple[str, str]]:
     if intent.acknowledged is not None:
         ack = intent.acknowledged
         pairs.append(("acknowledged", f"{ack.by}, {clock(ack.at_us)} UTC"))
-    return pairs
+    return pairs + [(name, text or "-") for name, text in intent.annotations.items()]
+
+
+def plan_lines(intent: NotificationIntent) -> list[str]:
+    """Return what the ladder will do next and when, a line each."""
+    return [f"{clock(step.at_us)} or later: {step.text}" for step in intent.plan]
+
+
+def approval_text(intent: NotificationIntent) -> str:
+    """Return what waits for approval: what exactly, its inverse, until when, by whom and how."""
+    approval = intent.approval
+    if approval is None:
+        return ""
+    who = ", ".join(approval.approvers) or "everybody with access"
+    lines = [
+        f"{approval.deed} until {clock(approval.expires_us)} UTC",
+        f"does: {approval.does}",
+        f"taken back by: {approval.inverse}",
+        f"may decide: {who}",
+        f"tocsin approve {approval.action_id}",
+    ]
+    return "\n".join(lines)
 
 
 def shares_text(intent: NotificationIntent) -> str:

@@ -14,7 +14,7 @@ from schemas.action import ActionKind, ActionStatus
 from schemas.alert import AlertPhase
 from schemas.base import Labels
 
-__all__ = ["Case", "CaseFile", "Expected", "Series"]
+__all__ = ["Case", "CaseFile", "Expected", "Series", "Verdict"]
 
 Values = Annotated[tuple[float | None, ...], BeforeValidator(lambda text: tuple(_values(text)))]
 
@@ -43,6 +43,13 @@ class Series(Data):
     baseline: Values = ()
 
 
+class Verdict(Data):
+    """What people say of an action that waits for approval, so long after it was proposed."""
+
+    approve: bool
+    after: DurationText = 0.0
+
+
 class Expected(Data):
     """One transition: what is left out may be anything."""
 
@@ -64,7 +71,8 @@ class Case(Data):
     """One test: the series, how the executor answers, and every transition that must follow.
 
     ``expect`` lists all changes of phase and all steps taken, in order; one too many fails.
-    ``lag`` is the watermark's, in seconds at each interval.
+    ``lag`` is the watermark's, in seconds at each interval. ``approvals`` are people's, by step;
+    what nobody decides on expires.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -72,6 +80,7 @@ class Case(Data):
     series: Annotated[tuple[Series, ...], Field(min_length=1)]
     lag: Values = (0.0,)
     answers: dict[str, ActionStatus] = Field(default_factory=dict)
+    approvals: dict[str, Verdict] = Field(default_factory=dict)
     expect: tuple[Expected, ...]
 
 

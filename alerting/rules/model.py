@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from alerting.rules.annotation import check_annotation_name
 from alerting.rules.climbable import check_ladder
 from alerting.rules.condition import ConditionText
 from alerting.rules.damping import Damping
@@ -19,6 +21,7 @@ from alerting.rules.scope import ScopeMatcher
 from alerting.rules.share import ShareText
 from alerting.rules.step import Data, DurationText, RuleName, Step, Text, check_name
 from alerting.rules.template import NUMBERS, check_template, render_template
+from schemas.action import ActionKind, ActionMode
 from schemas.alert import Severity
 from schemas.base import Labels
 from schemas.signal import SIGNALS, Signal, SignalName, SignalQuery
@@ -26,7 +29,6 @@ from schemas.signal import SIGNALS, Signal, SignalName, SignalQuery
 __all__ = ["Rule"]
 
 _INSTANT: Final = frozenset({SignalName.WATERMARK_LAG})
-_ANNOTATION: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def _signal(value: object) -> object:
@@ -93,8 +95,10 @@ class Rule(Data):
     @classmethod
     def _annotations(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if not _ANNOTATION.fullmatch(name):
-                raise ValueError(f"{name!r} is no name; use lower case, digits, underscores: team")
+            try:
+                check_annotation_name(name)
+            except ValueError as error:
+                raise RuleFault(name, expected=str(error)) from None
         return value
 
     @model_validator(mode="after")
@@ -222,6 +226,12 @@ class Rule(Data):
             name: self.render(text, labels, value, baseline, samples)
             for name, text in self.annotations.items()
         }
+
+    def restrained(self, modes: Mapping[ActionKind, ActionMode]) -> Rule:
+        """Return the rule with each action's approval at least as strict as its kind's mode."""
+        return self.model_copy(
+            update={"ladder": tuple(step.restrained(modes) for step in self.ladder)}
+        )
 
     def scaled(self, factor: float) -> Rule:
         """Return the rule with every duration divided by a factor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal, Self
 
@@ -13,6 +14,7 @@ from alerting.rules.inhibition import Inhibition
 from alerting.rules.kind import RuleKind
 from alerting.rules.model import Rule
 from alerting.rules.step import Data
+from schemas.action import ActionKind, ActionMode
 from schemas.signal import Signal, SignalName, SignalQuery
 
 __all__ = ["RuleSet"]
@@ -81,6 +83,14 @@ class RuleSet(Data):
     def for_signal(self, signal: Signal) -> tuple[Rule, ...]:
         """Return the rules that judge a signal."""
         return tuple(rule for rule in self.rules if rule.matches(signal))
+
+    def restrained(self, modes: Mapping[ActionKind, ActionMode]) -> RuleSet:
+        """Return the rules with each action's approval at least as strict as its kind's mode."""
+        if not modes:
+            return self
+        return self.model_copy(
+            update={"rules": tuple(rule.restrained(modes) for rule in self.rules)}
+        )
 
     def scaled(self, factor: float) -> RuleSet:
         """Return the rules with every duration divided by a factor: a rehearsal in fast motion.

@@ -8,13 +8,20 @@ from pathlib import Path
 
 from alerting.errors import RulesError
 from alerting.policy import Policy
-from alerting.rehearsal import Rehearsal, Said, answer_with
+from alerting.rehearsal import Rehearsal, Said, Word, answer_with
 from alerting.rules.case import Case, CaseFile, Expected, Series
 from alerting.rules.document import parse_document
 from alerting.rules.load import load_rules, read_rules
 from alerting.rules.model import Rule
 from alerting.rules.ruleset import RuleSet
-from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
+from alerting.state import Awaiting
+from schemas.action import (
+    ActionKind,
+    ActionMode,
+    ActionRequested,
+    ActionResult,
+    ActionStatus,
+)
 from schemas.base import SCHEMA_VERSION
 from schemas.signal import Signal, SignalName
 
@@ -77,7 +84,16 @@ def _faults(case: Case, rules: RuleSet) -> list[str]:
     steps = {step.name for rule in rules.rules for step in rule.ladder if step.act is not None}
     acting = ", ".join(sorted(steps))
     strange = sorted(case.answers.keys() - steps)
-    return faults + [f"answers: no step {n!r} acts; there are {acting}" for n in strange]
+    faults += [f"answers: no step {n!r} acts; there are {acting}" for n in strange]
+    asking = {
+        step.name
+        for rule in rules.rules
+        for step in rule.ladder
+        if step.approval is ActionMode.REQUIRED
+    }
+    known = ", ".join(sorted(asking)) or "none"
+    strange = sorted(case.approvals.keys() - asking)
+    return faults + [f"approvals: no step {n!r} needs approval; there is {known}" for n in strange]
 
 
 def _run(case: Case, rules: RuleSet, interval_s: float) -> Trial:
@@ -87,7 +103,13 @@ def _run(case: Case, rules: RuleSet, interval_s: float) -> Trial:
             status = ActionStatus.APPLIED
         return answer_with(status)(request)
 
-    rehearsal = Rehearsal(rules, Policy(), answer)
+    def says(awaiting: Awaiting) -> Word | None:
+        verdict = case.approvals.get(awaiting.request.step)
+        if verdict is None:
+            return None
+        return Word(verdict.approve, awaiting.since_us + round(verdict.after * 1e6))
+
+    rehearsal = Rehearsal(rules, Policy(), answer, says=says)
     last_s = max((expected.at for expected in case.expect), default=0.0)
     longest = max(len(series.values) for series in case.series)
     for index in range(max(longest, int(last_s // interval_s) + 1)):

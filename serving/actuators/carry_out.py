@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import orjson
+
 from schemas.action import ActionRequested, ActionResult, ActionStatus
 from schemas.base import SCHEMA_VERSION
 from serving.actuators.base import Actuator, Plan, Refusal
 from serving.errors import PreconditionError, ServingError
 
 __all__ = ["carry_out", "result_of"]
+
+_WITH_INVERSE = frozenset({ActionStatus.APPLIED, ActionStatus.PLANNED})
 
 ATTEMPTS = 3
 """Plans made anew when somebody else changed the state in between."""
@@ -29,7 +33,8 @@ async def carry_out(
         request: what is asked.
         now_us: UTC microseconds, for the plan and the result.
         executor: who acts, for the audit.
-        dry_run: stop after the plan, as the request itself may ask as well.
+        dry_run: stop after the plan, as the request itself may ask as well. A request for a plan
+            stops there, too, and one that was approved where the plan is another by now.
         undo: the result to take back, instead of acting anew.
     """
 
@@ -59,6 +64,13 @@ async def carry_out(
                 return standing or result(ActionStatus.REFUSED, plan.reason)
             if dry_run or request.dry_run:
                 return result(ActionStatus.DRY_RUN, f"would have: {plan.summary}", plan)
+            if request.plans is not None:
+                return result(ActionStatus.PLANNED, plan.summary, plan)
+            if undo is None and not _as_granted(plan, request):
+                return result(
+                    ActionStatus.REFUSED,
+                    f"what was approved no longer stands: it would be {plan.summary} now",
+                )
             done = result(ActionStatus.APPLIED, f"{plan.summary}; {request.reason}", plan)
             try:
                 applied = await actuator.apply(plan, done)
@@ -71,6 +83,15 @@ async def carry_out(
     except (ServingError, OSError) as error:
         return await _after_fault(actuator, request, result(ActionStatus.FAILED, str(error)))
     return result(ActionStatus.REFUSED, "the state was changed by others at every attempt")
+
+
+def _as_granted(plan: Plan, request: ActionRequested) -> bool:
+    """Tell whether a plan is the one that was approved, where one was."""
+    granted = request.granted
+    if granted is None:
+        return True
+    inverse = orjson.loads(orjson.dumps(plan.inverse))  # as it came back from people
+    return plan.summary == granted.does and inverse == granted.inverse
 
 
 async def _after_fault(
@@ -105,7 +126,7 @@ def result_of(
         reason=reason,
         before=plan.before if plan else {},
         after=plan.after if plan else {},
-        inverse=plan.inverse if plan and status is ActionStatus.APPLIED else {},
+        inverse=plan.inverse if plan and status in _WITH_INVERSE else {},
         executor=executor,
         at_us=now_us,
     )

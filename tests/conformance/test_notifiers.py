@@ -163,6 +163,17 @@ def intent_of(
     return NotificationIntent(**{**data, **changes})
 
 
+APPROVAL = Approval(
+    action_id="f0-1:rollback",
+    proposal="p-1",
+    deed="rollback",
+    does="ai.model.version: v2 -> v1",
+    inverse="flag=ai.model.version, variant=v2",
+    approvers=("ann", "U123"),
+    expires_us=EPOCH_US + 600_000_000,
+)
+
+
 async def story(notifier: Notifier, incident: str = "f0-1") -> Receipt:
     """Send one incident from its beginning to its end, the receipt through JSON each time."""
     receipt: Receipt | None = None
@@ -278,7 +289,7 @@ async def test_slacks_buttons_follow_the_incident(world: World) -> None:
         return [one["text"]["text"] for row in rows for one in row["elements"]]
 
     notifier = slack(world.url)
-    approval = Approval(action_id="f0-1:rollback", deed="rollback")
+    approval = APPROVAL
     receipt = await notifier.send(intent_of(1, approval=approval), None)
     assert buttons() == ["Approve rollback", "Reject", "Acknowledge", "Silence 1 h"]
     ack = Acknowledgement(by="alice", at_us=EPOCH_US)
@@ -385,6 +396,96 @@ async def test_every_receiver_shows_who_carries_the_change_and_how_many_there_ar
     if any_notifier.name != "alertmanager":  # it counts by itself
         assert "9,992 firing" in said
         assert "ERROR worst of all" in said
+
+
+def whole_page() -> NotificationIntent:
+    """Return a page on which everything is told that there is to tell, its query a long one."""
+    share = Share(label="server", value="gpu-7", share=0.9, traffic=0.2, requests=412)
+    lines = [f"  AND feature != 'feature <{number}> & co'" for number in range(300)]
+    return intent_of(
+        1,
+        baseline=0.004,
+        shares=(share,),
+        annotations={"team": "<inference & serving>", "dashboard": "https://graf.example/d/1"},
+        plan=(
+            PlannedStep(
+                at_us=APPROVAL.expires_us,
+                text="rollback waits for approval until 22:23:20 UTC; without one a human is paged",
+            ),
+            PlannedStep(at_us=EPOCH_US + 660_000_000, text="fallback (act: fallback, when > 0.05)"),
+        ),
+        sql="\n".join(["SELECT count()", "FROM requests", "WHERE model = 'llama'", *lines]),
+        approval=APPROVAL,
+    )
+
+
+WHOLE = {
+    "what broke": ["llama v2: 30.0% of requests fail"],
+    "since when": ["2023-11-14"],
+    "how bad against what": ["30.00%", "> 1.00%", "0.004"],
+    "in which series": ["vllm", "llama", "v2"],
+    "which label values carry it": ["server=gpu-7: 90% of the change with 20% of the requests"],
+    "what the ladder does next, and when": [
+        "22:23:20 or later: rollback waits for approval until 22:23:20 UTC; without one a human",
+        "22:24:20 or later: fallback (act: fallback, when > 0.05)",
+    ],
+    "what waits for approval": [
+        "ai.model.version: v2 -> v1",
+        "flag=ai.model.version, variant=v2",
+        "rollback until 22:23:20 UTC",
+        "ann, U123",
+        "tocsin approve f0-1:rollback",
+    ],
+    "the rule's annotations": ["team", "<inference & serving>", "https://graf.example/d/1"],
+    "where to read on": ["https://runbooks.example/errors?a=1&b=2"],
+}
+
+
+def plain(value: Any) -> str:
+    """Return all the texts of a body, one after the other, as people get to see them."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}\n{plain(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(plain, value))
+    return str(value)
+
+
+async def test_every_receiver_says_all_that_a_page_has_to_say(
+    any_notifier: Notifier, world: World
+) -> None:
+    out = io.StringIO()
+    intent = whole_page()
+    if any_notifier.name == "stdout":
+        await StdoutNotifier(Console(file=out, width=400)).send(intent, None)
+        said = "\n".join(line.strip("│ ") for line in out.getvalue().splitlines())
+    else:
+        await any_notifier.send(intent, None)
+        said = plain(world.calls[0][1])
+    if any_notifier.name.startswith("slack"):
+        said = said.replace("`", "").replace("&lt;", "<").replace("&gt;", ">")
+        said = said.replace("&amp;", "&")
+    if any_notifier.name == "webhook":  # the state itself, for a program to read
+        assert NotificationIntent.model_validate(world.calls[0][1]) == intent
+        return
+    for what, texts in WHOLE.items():
+        for text in texts:
+            assert text in said, f"{any_notifier.name} does not say {what}: {text}"
+    for line in intent.sql.splitlines():
+        assert line.strip() in said, f"{any_notifier.name} lacks of the query: {line}"
+
+
+async def test_what_waits_for_approval_is_shown_whole_when_it_comes_up(
+    any_notifier: Notifier, world: World
+) -> None:
+    out = io.StringIO()
+    console = StdoutNotifier(Console(file=out, width=200))
+    told = console if any_notifier.name == "stdout" else any_notifier
+    receipt = await told.send(intent_of(1), None)
+    before = len(world.calls)
+    await told.send(intent_of(2, NotifyEvent.UPDATE, approval=APPROVAL), receipt)
+    said = out.getvalue() if told is console else plain([body for _, body in world.calls[before:]])
+    for text in ("ai.model.version: v2 -", "flag=ai.model.version, variant=v2", "ann", "U123"):
+        assert text in said
 
 
 async def test_the_page_on_standard_output_says_it_all() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from schemas.action import ActionDecided, ActionDecision, ActionKind, ActionProposed
 from schemas.alert import AlertPhase, AlertTransition, Severity
 from schemas.base import Message
 from schemas.clickhouse.migrate import migrate
@@ -141,6 +142,74 @@ async def test_a_silence_is_as_it_was_asked_last_until_it_ends_or_is_ended(kept:
     assert alert["silenced"] == "s-1"
     (alert,) = await kept.reading.alerts(NOW_US + 3_600_000_000)
     assert alert["silenced"] is None
+
+
+def proposed(action: str, at_s: float, expires_s: float, **changes: Any) -> ActionProposed:
+    data: dict[str, Any] = {
+        "schema_version": 1,
+        "action_id": action,
+        "proposal": f"p-{action}-{at_s}",
+        "kind": ActionKind.ROLLBACK,
+        "fingerprint": action.split("-", maxsplit=1)[0],
+        "incident_id": action.split(":", maxsplit=1)[0],
+        "rule": "error-rate",
+        "step": "rollback",
+        "labels": {"model": "m"},
+        "does": "v2 -> v1",
+        "after": {"variant": "v1", "none": None},
+        "inverse": {"variant": "v2"},
+        "approvers": ("ann",),
+        "reason": "8 % fail",
+        "expires_us": NOW_US + round(expires_s * 1e6),
+        "at_us": NOW_US + round(at_s * 1e6),
+    }
+    return ActionProposed(**{**data, **changes})
+
+
+def word(one: ActionProposed, status: ActionDecision, at_s: float, by: str = "ann") -> Any:
+    return ActionDecided(
+        schema_version=1,
+        action_id=one.action_id,
+        proposal=one.proposal,
+        fingerprint=one.fingerprint,
+        incident_id=one.incident_id,
+        status=status,
+        by=by,
+        command_id=f"c-{at_s}",
+        reason="said so",
+        at_us=NOW_US + round(at_s * 1e6),
+    )
+
+
+async def test_what_waits_for_approval_is_shown_with_its_alert_until_it_is_settled(
+    kept: Kept,
+) -> None:
+    waits = proposed("f1-1:rollback", -60, 600)
+    done = proposed("f2-1:rollback", -50, 600)
+    late = proposed("f3-1:rollback", -40, -1, approvers=())
+    await kept.put(Topics.ALERTS, moved("f1-1", AlertPhase.ESCALATED, -60))
+    await kept.put(
+        Topics.ACTIONS,
+        waits,
+        done,
+        late,
+        word(waits, ActionDecision.IGNORED, -30, "eve"),
+        word(done, ActionDecision.REJECTED, -20),
+        word(done, ActionDecision.IGNORED, -10, "bob"),
+    )
+    (one,) = await kept.reading.approvals(NOW_US)
+    assert (one["action_id"], one["state"], one["decided"]) == ("f1-1:rollback", "waiting", None)
+    assert (one["does"], one["taken_back_by"]) == ("v2 -> v1", "variant=v2")
+    assert one["after"] == {"variant": "v1", "none": None}
+    assert (one["approvers"], [i["by"] for i in one["ignored"]]) == (["ann"], ["eve"])
+    assert one["proposed_at"] < one["expires_at"]
+    every = await kept.reading.approvals(NOW_US, every=True)
+    assert [item["state"] for item in every] == ["expired", "rejected", "waiting"]
+    assert every[1]["decided"]["by"] == "ann"
+    assert every[1]["ignored"][0]["command_id"] == "c--10"
+    (alert,) = await kept.reading.alerts(NOW_US)
+    assert [item["action_id"] for item in alert["waits_for_approval"]] == ["f1-1:rollback"]
+    assert await kept.reading.approvals(NOW_US, action="f9-1:x", every=True) == []
 
 
 async def test_a_store_with_nothing_in_it_shows_nothing(kept: Kept) -> None:

@@ -14,13 +14,22 @@ from clickhouse_connect.driver.client import Client
 from typer.testing import CliRunner
 
 from alerting.policy import Policy
-from alerting.rehearsal import Rehearsal
+from alerting.rehearsal import Rehearsal, Word, answer_with
 from alerting.rules import RuleSet, parse_rules
+from alerting.state import Awaiting
 from detectors.closed_window import Window
 from detectors.engine import Engines
 from detectors.feedback import Feedback
 from detectors.quality import Quality
 from detectors.rolling import Rolling
+from schemas.action import (
+    ActionDecided,
+    ActionDecision,
+    ActionMode,
+    ActionRequested,
+    ActionResult,
+    ActionStatus,
+)
 from schemas.base import SCHEMA_VERSION
 from schemas.clickhouse.migrate import migrate, store_client
 from schemas.engine import EngineSample
@@ -190,6 +199,56 @@ def test_recorded_signals_are_decided_again_as_they_were(
     assert sorted(decisions(outcome.said)) == sorted(decisions(rehearsal.said))
     assert any("held" in item.transition.reason for item in outcome.said)
     assert outcome.steps < 0.2 * outcome.windows
+
+
+@pytest.mark.parametrize("approve", [True, False, None])
+def test_what_people_decided_then_they_decide_again(
+    tables: tuple[Client, Settings], live: tuple[Rehearsal, list[Signal]], approve: bool | None
+) -> None:
+    client, settings = tables
+    _, signals = live
+    (errors,) = rules_of("errors").rules
+    asks = {"approval": ActionMode.REQUIRED, "approve_within_s": 240.0}
+    ladder = [one.model_copy(update=asks) if one.name == "back" else one for one in errors.ladder]
+    rules = RuleSet(version=1, rules=(errors.model_copy(update={"ladder": tuple(ladder)}),))
+    results: list[ActionResult] = []
+    words: list[ActionDecided] = []
+
+    def answer(request: ActionRequested) -> ActionResult | None:
+        result = answer_with(ActionStatus.APPLIED, "v2 -> v1")(request)
+        if result is not None:
+            results.append(result)
+        return result
+
+    def says(awaiting: Awaiting) -> Word | None:
+        if approve is None:
+            return None
+        word = Word(approve, awaiting.since_us + 95 * S, "ann", "checked")
+        status = ActionDecision.APPROVED if approve else ActionDecision.REJECTED
+        request = awaiting.request
+        decided = ActionDecided(
+            schema_version=SCHEMA_VERSION, action_id=request.action_id, status=status, by="ann",
+            fingerprint=request.fingerprint, incident_id=request.incident_id, reason="checked",
+            at_us=word.at_us,
+        )  # fmt: skip
+        if decided not in words:
+            words.append(decided)
+        return word
+
+    lived = Rehearsal(rules, Policy(), answer, says=says)
+    for signal in signals:
+        lived.see(signal)
+    record(client, signals)
+    sink = next(sink for sink in SINKS if sink.table == "actions")
+    _insert(client, "actions", columns_of([*results, *words], sink.columns))
+    outcome = backtest(client, rules, settings, SPAN)
+    assert sorted(decisions(outcome.said)) == sorted(decisions(lived.said))
+    said = " ".join(item.transition.reason for item in outcome.said)
+    expected = {True: "approved by ann", False: "rejected by ann", None: "nobody decided within 4m"}
+    assert "waits for approval until" in said
+    assert expected[approve] in said
+    kinds = [item.request.kind.value for item in outcome.said if item.request is not None]
+    assert kinds[:1] == {True: ["rollback"], False: ["fallback"], None: []}[approve]
 
 
 def test_what_adds_up_is_computed_from_windows_as_the_detectors_would(

@@ -13,7 +13,14 @@ from typing import Any, get_args
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from schemas.action import ActionRequested, ActionResult, ActionVerdict
+from schemas.action import (
+    ActionDecided,
+    ActionProposed,
+    ActionRequested,
+    ActionResult,
+    ActionVerdict,
+    KillSwitch,
+)
 from schemas.alert import AlertTransition
 from schemas.base import Message
 from schemas.clickhouse.erase import erase_user
@@ -51,10 +58,18 @@ TABLES: dict[str, tuple[tuple[type[Message], ...], set[str], set[str]]] = {
     "signals": ((Signal,), set(), set()),
     "alerts": ((AlertTransition,), PLACE, set()),
     "actions": (
-        (ActionRequested, ActionResult, ActionVerdict),
+        (
+            ActionRequested,
+            ActionResult,
+            ActionVerdict,
+            ActionProposed,
+            ActionDecided,
+            KillSwitch,
+        ),
         {*PLACE, "at"},
-        # Of the request alone; its evidence and reason tell what a reader of the audit needs.
-        {"dry_run", "undoes", "verify_within_s", "requested_at"},
+        # Of the request alone; its evidence and reason tell what a reader of the audit needs, and
+        # what was granted stands in the rows of the proposal and the decision.
+        {"dry_run", "undoes", "plans", "granted", "verify_within_s", "requested_at"},
     ),
     "commands": (
         (SilenceCommand, ExpireCommand, AckCommand, DecideCommand),

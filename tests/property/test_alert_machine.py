@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
@@ -13,14 +14,23 @@ from hypothesis.stateful import (
     rule,
 )
 
-from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
 from alerting.intent import NotificationIntent, NotifyEvent
-from alerting.machine import on_acknowledge, on_action, step
+from alerting.machine import on_acknowledge, on_action, on_decision, step
 from alerting.policy import Policy
 from alerting.rules import Rule
 from alerting.state import OPEN, AlertState
-from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
+from schemas.action import (
+    ActionDecision,
+    ActionKind,
+    ActionMode,
+    ActionProposed,
+    ActionRequested,
+    ActionResult,
+    ActionStatus,
+)
 from schemas.alert import AlertPhase, AlertTransition
+from schemas.command import CommandVia, DecideCommand
 from schemas.signal import Signal
 from tests.unit.alerting.drive import EPOCH_US, LABELS, rule_of
 
@@ -49,13 +59,28 @@ class AlertMachine(RuleBasedStateMachine):
         cooldown_s=st.sampled_from([0, 600]),
         dry_run=st.sampled_from([False, False, False, True]),
         episodes=st.sampled_from([0, 2, 3]),
+        approval=st.sampled_from(["automatic", "required", "required"]),
+        if_expired=st.sampled_from(["page", "next"]),
     )
-    def start(self, for_s: int, keep_s: int, cooldown_s: int, dry_run: bool, episodes: int) -> None:
+    def start(
+        self,
+        for_s: int,
+        keep_s: int,
+        cooldown_s: int,
+        dry_run: bool,
+        episodes: int,
+        approval: str,
+        if_expired: str,
+    ) -> None:
+        asks: dict[str, Any] = {"approval": approval}
+        if approval == "required":
+            asks |= {"approve_within": "2m", "if_expired": if_expired}
+        ladder = [{**one, **asks} if one["name"] == "rollback" else one for one in LADDER]
         self.rule: Rule = rule_of(
             **{"for": f"{for_s}s"},
             keep_firing_for=f"{keep_s}s",
             damp={"episodes": episodes, "within": "30m"},
-            ladder=LADDER,
+            ladder=ladder,
         )
         self.state = AlertState.inactive(self.rule.name, LABELS)
         self.initial = self.state
@@ -74,6 +99,9 @@ class AlertMachine(RuleBasedStateMachine):
         self.good_since: int | None = None
         self.acknowledged: set[str] = set()
         self.unanswered: str | None = None
+        self.proposed: dict[str, ActionProposed] = {}
+        self.settled: dict[str, ActionDecision] = {}
+        self.counts: str | None = None
 
     # what happens
 
@@ -125,6 +153,8 @@ class AlertMachine(RuleBasedStateMachine):
         request = self.asked[action_id]
         if request.dry_run and status is ActionStatus.APPLIED:
             status = ActionStatus.DRY_RUN  # an executor that obeys
+        if request.plans is not None and status is ActionStatus.APPLIED:
+            status = ActionStatus.PLANNED
         at_us = EPOCH_US + self.now_s * US
         result = ActionResult(
             schema_version=1,
@@ -169,6 +199,64 @@ class AlertMachine(RuleBasedStateMachine):
         if counts:
             event("acknowledged")
             self.acknowledged.add(incident_id)
+
+    @rule(
+        approve=st.sampled_from([True, True, False]),
+        pick=st.integers(0, 100),
+        now=st.sampled_from([True, True, True, False]),
+        stale=st.sampled_from([False, False, False, True]),
+    )
+    def decide(self, approve: bool, pick: int, now: bool, stale: bool) -> None:
+        if not self.proposed:
+            return
+        awaiting = self.state.awaiting
+        known = list(self.proposed)
+        name = awaiting.request.action_id if now and awaiting else known[pick % len(known)]
+        proposed = self.proposed[name]
+        at_us = EPOCH_US + self.now_s * US
+        command = DecideCommand(
+            schema_version=1,
+            command_id=f"c-{len(self.calls)}",
+            by="ann",
+            via=CommandVia.API,
+            reason="seen",
+            at_us=at_us,
+            subject=name,
+            incident_id=proposed.incident_id,
+            proposal="another" if stale else proposed.proposal,
+            approve=approve,
+        )
+        counts = (
+            awaiting is not None
+            and awaiting.request.action_id == name
+            and not stale
+            and at_us < proposed.expires_us
+        )
+        self.counts = command.command_id if counts and approve else None
+        held, asked = self.policy, len(self.asked)
+
+        def call(state: AlertState, policy: Policy) -> tuple[AlertState, tuple[Effect, ...], int]:
+            policy = policy.model_copy(update={"lagging": held.lagging, "frozen": held.frozen})
+            return (*on_decision(self.rule, state, command, policy, at_us), at_us)
+
+        self._do(call, None)
+        self.counts = None
+        if not counts:
+            assert len(self.asked) == asked, "a decision that does not count let an action out"
+            assert self.state.awaiting == awaiting, "a decision that does not count settled one"
+        again = on_decision(self.rule, self.state, command, self.policy, at_us)
+        if counts and self.state.awaiting is None:
+            assert again == (self.state, ()), "the same command again did something"
+
+    @rule(approve=st.booleans(), status=st.sampled_from(ActionStatus), pause_s=st.integers(0, 180))
+    def go_through_an_approval(self, approve: bool, status: ActionStatus, pause_s: int) -> None:
+        """Do what leads to one, which by chance alone is rare; whatever else was under way."""
+        self.observe_for_a_while(0.5, 8)
+        self.answer(ActionStatus.PLANNED, 0, waits=True)
+        self.now_s += pause_s
+        self.observe(0.5, 5_000, 1, lagging=False)
+        self.decide(approve, 0, now=True, stale=False)
+        self.answer(status, 0, waits=True)
 
     @rule()
     def restart(self) -> None:
@@ -237,6 +325,17 @@ class AlertMachine(RuleBasedStateMachine):
                     if transition.step is not None and transition.from_phase is not None:
                         self._check_step(transition, at_us)
                     self._check_transition(transition.from_phase, transition.to_phase, known, at_us)
+                case Proposed(proposal):
+                    event("proposed")
+                    assert proposal.action_id not in self.proposed, "an action proposed twice"
+                    self.proposed[proposal.action_id] = proposal
+                case Decided(decision) if decision.status is not ActionDecision.IGNORED:
+                    event(f"proposal: {decision.status}")
+                    assert decision.action_id in self.proposed
+                    assert decision.action_id not in self.settled, "a proposal settled twice"
+                    self.settled[decision.action_id] = decision.status
+                    if decision.status is ActionDecision.EXPIRED:
+                        assert at_us >= self.proposed[decision.action_id].expires_us
                 case Judge(verdict):
                     assert verdict.action_id in self.applied, "a verdict on nothing done"
                     event(f"recovered: {verdict.recovered}")
@@ -299,6 +398,15 @@ class AlertMachine(RuleBasedStateMachine):
         assert not self.policy.lagging
         assert request.action_id not in self.asked, "an action was asked for twice"
         self.asked[request.action_id] = request
+        assert self.state.awaiting is None, "an action while another waits for approval"
+        if request.granted is not None:
+            event("approved")
+            assert request.granted.command_id == self.counts
+            assert self.settled[request.action_id] is ActionDecision.APPROVED
+            assert self.bad_since is not None, "an approved action on data that are not bad"
+            assert self.unanswered is None
+            self.unanswered = request.action_id
+            return
         assert known is not None, "an action without known data"
         if request.kind is ActionKind.UNDO:
             assert request.undoes in self.applied
@@ -310,6 +418,9 @@ class AlertMachine(RuleBasedStateMachine):
         least = ROLLBACK_SAMPLES if request.step == "rollback" else MIN_SAMPLES
         assert known.samples >= least
         assert at_us - self.fired[request.incident_id] >= AFTER[request.step] * US
+        assert (request.plans is not None) is (
+            request.mode is ActionMode.REQUIRED and not request.dry_run
+        ), "an action that needs approval went out without"
         assert (request.incident_id, request.step) not in self.taken
         self.taken.add((request.incident_id, request.step))
         open_trials = [

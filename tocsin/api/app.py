@@ -18,7 +18,14 @@ from starlette.routing import Route
 
 from schemas.clock import Clock
 from tocsin.api.asked import AskAck, AskDecision, AskExpiry, AskSilence
-from tocsin.api.errors import ApiError, AwayError, RequestError, UnauthorisedError, UnknownError
+from tocsin.api.errors import (
+    ApiError,
+    AwayError,
+    RequestError,
+    SettledError,
+    UnauthorisedError,
+    UnknownError,
+)
 from tocsin.api.reading import Reading
 from tocsin.api.rollout.routes import AskAbort, RolloutPages
 from tocsin.api.rollout.view import Rollouts
@@ -73,6 +80,7 @@ def create_app(
             methods=["POST"],
         ),
         Route("/v1/acks", _guarded(api.acknowledge, token), methods=["POST"]),
+        Route("/v1/approvals", _guarded(api.approvals, token), methods=["GET"]),
         Route("/v1/decisions", _guarded(api.decide, token), methods=["POST"]),
         Route("/v1/rollout", _guarded(pages.shown, token), methods=["GET"]),
         Route("/v1/rollout/abort", _guarded(abort_rollout, token), methods=["POST"]),
@@ -94,6 +102,14 @@ class _Api:
     async def alerts(self, request: Request) -> Response:
         every = _flag(request, "all")
         return JSONResponse({"alerts": await self._reading.alerts(self._clock(), every=every)})
+
+    async def approvals(self, request: Request) -> Response:
+        found = await self._reading.approvals(
+            self._clock(),
+            every=_flag(request, "all"),
+            action=request.query_params.get("action", ""),
+        )
+        return JSONResponse({"approvals": found})
 
     async def silences(self, request: Request) -> Response:
         every = _flag(request, "all")
@@ -129,9 +145,33 @@ class _Api:
 
     async def decide(self, request: Request) -> Response:
         asked = await _body(request, AskDecision)
-        await self._check_open(asked.incident_id)
-        await self._sender.send(asked.command(_command_id(request), self._clock()))
-        return JSONResponse({"action_id": asked.action_id}, 202)
+        await self._check_waiting(asked)
+        command = asked.command(_command_id(request), self._clock())
+        await self._sender.send(command)
+        return JSONResponse({"action_id": asked.action_id, "command_id": command.command_id}, 202)
+
+    async def _check_waiting(self, asked: AskDecision) -> None:
+        """Say at once what the alert would say later: it has the last word, and may be ahead."""
+        known = await self._try_reading(
+            lambda: self._reading.approvals(self._clock(), every=True, action=asked.action_id)
+        )
+        if known is None:
+            return
+        if not known:
+            raise UnknownError(
+                f"no action {asked.action_id!r} was proposed; `tocsin alerts` shows what waits"
+            )
+        newest = known[0]
+        if newest["incident_id"] != asked.incident_id:
+            raise RequestError(f"incident_id: expected {newest['incident_id']!r}")
+        if newest["state"] != "waiting":
+            word = newest["decided"] or {"by": "", "at": newest["expires_at"]}
+            by = f" by {word['by']}" if word["by"] else ""
+            raise SettledError(f"{asked.action_id} is {newest['state']}{by} since {word['at']}")
+        if newest["proposal"] != asked.proposal:
+            raise SettledError(
+                f"{asked.action_id} was proposed anew as {newest['proposal']}: look at it again"
+            )
 
     async def _check_open(self, incident_id: str) -> None:
         if incident_id.startswith(_GROUP):  # the dispatcher knows which incidents it stands for

@@ -123,10 +123,14 @@ class AskAck(_Asked):
 
 
 class AskDecision(_Asked):
-    """``POST /v1/decisions``: let an action out that waits for approval, or keep it in."""
+    """``POST /v1/decisions``: let an action out that waits for approval, or keep it in.
+
+    ``proposal`` is what ``GET /v1/approvals`` names so: the decision is on that and nothing else.
+    """
 
     incident_id: Name
     action_id: Name
+    proposal: Name
     approve: bool
 
     def command(self, command_id: str, now_us: int) -> DecideCommand:
@@ -136,6 +140,7 @@ class AskDecision(_Asked):
             command_id=command_id,
             subject=self.action_id,
             incident_id=self.incident_id,
+            proposal=self.proposal,
             approve=self.approve,
             by=self.author,
             via=CommandVia.API,

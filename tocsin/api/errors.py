@@ -3,7 +3,8 @@
 TocsinError
 └── ApiError              an answer other than success; has its HTTP status
     ├── UnauthorisedError 401: no token, a wrong one, or a click that is not Slack's
-    ├── UnknownError      404: no such incident or silence
+    ├── UnknownError      404: no such incident, silence or action
+    ├── SettledError      409: the action waits for no approval any more; says why
     ├── RequestError      422: the request cannot be understood; says what was expected
     └── AwayError         503: broker or store do not answer
 TocsinError
@@ -19,6 +20,7 @@ __all__ = [
     "ApiStartError",
     "AwayError",
     "RequestError",
+    "SettledError",
     "UnauthorisedError",
     "UnknownError",
 ]
@@ -37,9 +39,15 @@ class UnauthorisedError(ApiError):
 
 
 class UnknownError(ApiError):
-    """No such incident or silence."""
+    """No such incident, silence or action."""
 
     status = 404
+
+
+class SettledError(ApiError):
+    """The action waits for no approval any more."""
+
+    status = 409
 
 
 class RequestError(ApiError):

@@ -1,15 +1,13 @@
-"""What the API shows, read from the store: alerts with who looks after them, and silences."""
+"""What the API shows, read from the store: alerts, who looks after them, silences, approvals."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from alerting.silence import Silence, alert_labels, silenced_by
 from schemas.command import CommandVia, SilenceCommand
-from streams.errors import StoreRefusedError, StoreUnavailableError
-from tocsin.api.errors import AwayError
+from tocsin.api.approvals import approvals_in
+from tocsin.api.queries import Queries, ask, micros, moment, text_of
 
 __all__ = ["Queries", "Reading"]
 
@@ -53,16 +51,6 @@ _EXPIRED: Final = """
 SELECT subject, max(at) FROM commands FINAL
 WHERE type = 'expire' AND at > now() - INTERVAL 366 DAY GROUP BY subject
 """
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-class Queries(Protocol):
-    """What answers queries: the store."""
-
-    async def query(
-        self, sql: str, parameters: dict[str, Any] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; see ``Store.query``."""
 
 
 class Reading:
@@ -79,7 +67,8 @@ class Reading:
         Raises:
             AwayError: the store does not answer.
         """
-        rows = await self._query(
+        rows = await ask(
+            self._store,
             _ALERTS,
             {
                 "days": 30,
@@ -90,6 +79,11 @@ class Reading:
             },
         )
         silences = [silence for silence, _ in await self._silences()]
+        waiting: dict[str, list[dict[str, Any]]] = {}
+        for one in await self.approvals(now_us):
+            waiting.setdefault(one["incident_id"], []).append(
+                {name: one[name] for name in ("action_id", "does", "expires_at")}
+            )
         names = (
             "incident_id",
             "rule",
@@ -105,15 +99,26 @@ class Reading:
         alerts = []
         for row in rows:
             alert = dict(zip(names, row, strict=False))
-            alert["firing_since"] = _text(alert["firing_since"])
-            alert["changed_at"] = _text(alert["changed_at"])
+            alert["firing_since"] = text_of(alert["firing_since"])
+            alert["changed_at"] = text_of(alert["changed_at"])
             by, why = row[len(names) :]
             alert["acknowledged"] = {"by": by, "reason": why} if by else None
             labels = alert_labels(alert["rule"], alert["severity"], alert["labels"])
             silence = silenced_by(silences, labels, now_us)
             alert["silenced"] = silence.silence_id if silence else None
+            alert["waits_for_approval"] = waiting.get(alert["incident_id"], [])
             alerts.append(alert)
         return alerts
+
+    async def approvals(
+        self, now_us: int, *, every: bool = False, action: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the actions that wait for approval; see ``approvals_in``.
+
+        Raises:
+            AwayError: the store does not answer.
+        """
+        return await approvals_in(self._store, now_us, every=every, action=action)
 
     async def silences(self, now_us: int, *, every: bool = False) -> list[dict[str, Any]]:
         """Return the silences in force or to come, or every one of the last 30 days.
@@ -127,8 +132,8 @@ class Reading:
                 "matchers": [str(matcher) for matcher in silence.matchers],
                 "by": silence.by,
                 "reason": silence.reason,
-                "starts_at": _text(_at(silence.starts_us)),
-                "ends_at": _text(_at(silence.ends_us)),
+                "starts_at": text_of(moment(silence.starts_us)),
+                "ends_at": text_of(moment(silence.ends_us)),
                 "mutes_actions": silence.mutes_actions,
                 "state": _state(silence, now_us),
             }
@@ -137,10 +142,10 @@ class Reading:
         ]
 
     async def _silences(self) -> list[tuple[Silence, int]]:
-        ended = dict(await self._query(_EXPIRED))
+        ended = dict(await ask(self._store, _EXPIRED))
         found = []
-        for subject, matchers, by, reason, starts, ends, mutes_actions, asked in await self._query(
-            _SILENCES
+        for subject, matchers, by, reason, starts, ends, mutes_actions, asked in await ask(
+            self._store, _SILENCES
         ):
             try:
                 silence = Silence.asked(
@@ -152,45 +157,21 @@ class Reading:
                         by=by,
                         via=CommandVia.API,
                         reason=reason,
-                        starts_us=_micros(starts),
-                        ends_us=_micros(ends),
+                        starts_us=micros(starts),
+                        ends_us=micros(ends),
                         mutes_actions=bool(mutes_actions),
-                        at_us=_micros(asked),
+                        at_us=micros(asked),
                     )
                 )
             except ValueError:  # the dispatcher refused it as well
                 continue
             if subject in ended and ended[subject] >= asked:
-                silence = silence.ended(_micros(ended[subject]))
-            found.append((silence, _micros(asked)))
+                silence = silence.ended(micros(ended[subject]))
+            found.append((silence, micros(asked)))
         return found
-
-    async def _query(
-        self, sql: str, parameters: dict[str, Any] | None = None
-    ) -> Sequence[tuple[Any, ...]]:
-        try:
-            return await self._store.query(sql, parameters)
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            raise AwayError(f"the store does not answer: {str(error)[:300]}") from None
 
 
 def _state(silence: Silence, now_us: int) -> str:
     if silence.active(now_us):
         return "active"
     return "pending" if silence.starts_us > now_us else "expired"
-
-
-def _at(at_us: int) -> dt.datetime:
-    return _EPOCH + dt.timedelta(microseconds=at_us)
-
-
-def _micros(at: dt.datetime) -> int:
-    aware = at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
-    return (aware - _EPOCH) // dt.timedelta(microseconds=1)
-
-
-def _text(at: dt.datetime | None) -> str | None:
-    if at is None:
-        return None
-    aware = at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
-    return aware.isoformat(timespec="milliseconds").replace("+00:00", "Z")

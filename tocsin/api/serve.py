@@ -22,6 +22,7 @@ from tocsin.api.reading import Reading
 from tocsin.api.rollout.view import Rollouts
 from tocsin.api.sending import CommandSender
 from tocsin.api.slack import SlackClicks
+from tocsin.api.slack_reply import SlackReplies
 
 __all__ = ["check_address", "serve_api"]
 
@@ -59,9 +60,11 @@ async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = syst
     check_address(api)
     listener = _listen(api)
     store, sender = Store(settings.clickhouse), CommandSender(settings.kafka)
-    clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers)
+    reading = Reading(store)
+    replies = SlackReplies(reading, clock)
+    clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers, replies)
     rollouts = Rollouts(Steering(FlagStore(settings.flags.path)), clock)
-    app = create_app(Reading(store), sender, clicks, rollouts, api.token, clock)
+    app = create_app(reading, sender, clicks, rollouts, api.token, clock)
     server = _Server(
         uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"

@@ -12,9 +12,11 @@ from urllib.parse import parse_qs
 import orjson
 import structlog
 from pydantic import SecretStr
+from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from alerting.identity import incident_in
 from alerting.notifiers.slack_buttons import Button, Pressed
 from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
@@ -22,6 +24,7 @@ from schemas.command import AckCommand, Command, CommandVia, DecideCommand, Sile
 from tocsin.api.errors import ApiError, RequestError, UnauthorisedError
 from tocsin.api.sending import Sends
 from tocsin.api.signature import Replays, verify
+from tocsin.api.slack_reply import SlackReplies
 from tocsin.receiver.bodies import read_body
 from tocsin.receiver.errors import BodyTooLargeError
 
@@ -37,15 +40,22 @@ class SlackClicks:
     """The endpoint of Slack's interactivity.
 
     ``approvers`` are the Slack user ids that may approve and reject; everybody when empty.
+    ``replies`` tells whoever decided in vain, after the click was answered.
     """
 
     def __init__(
-        self, secret: SecretStr, sender: Sends, clock: Clock, approvers: tuple[str, ...] = ()
+        self,
+        secret: SecretStr,
+        sender: Sends,
+        clock: Clock,
+        approvers: tuple[str, ...] = (),
+        replies: SlackReplies | None = None,
     ) -> None:
         self._secret = secret
         self._sender = sender
         self._clock = clock
         self._approvers = frozenset(approvers)
+        self._replies = replies
         self._replays = Replays()
 
     async def clicked(self, request: Request) -> Response:
@@ -53,14 +63,19 @@ class SlackClicks:
         signature = request.headers.get("x-slack-signature", "")
         now_us = self._clock()
         taken = False
+        after = BackgroundTasks()
         try:
             body = await read_body(request, _BODY)
             timestamp = request.headers.get("x-slack-request-timestamp", "")
             verify(self._secret, timestamp, signature, body, now_us)
             self._replays.take(signature, now_us)
             taken = True
-            for command in commands_of(_payload(body), now_us, self._approvers):
+            payload = _payload(body)
+            for command in commands_of(payload, now_us, self._approvers):
                 await self._sender.send(command)
+                if self._replies is not None and isinstance(command, DecideCommand):
+                    url = str(payload.get("response_url", ""))
+                    after.add_task(self._replies.answer, command, url)
                 log.info("clicked", type=command.type, subject=command.subject, by=command.by)
         except BodyTooLargeError as error:
             return JSONResponse({"error": str(error)}, 413)
@@ -73,7 +88,7 @@ class SlackClicks:
                 self._replays.forget(signature)
             log.warning("click_failed", reason=str(error))
             return JSONResponse({"error": str(error)}, error.status)
-        return Response(status_code=200)
+        return Response(status_code=200, background=after)
 
 
 def commands_of(
@@ -97,7 +112,7 @@ def commands_of(
             continue
         try:
             button, pressed = Pressed.read(action)
-            found.append(_command(button, pressed, f"{by} ({user_id})", now_us))
+            found.append(_command(button, pressed, (by, user_id), now_us))
         except ValueError as error:
             raise RequestError(f"actions: {error}") from None
         if button in (Button.APPROVE, Button.REJECT) and approvers and user_id not in approvers:
@@ -105,11 +120,12 @@ def commands_of(
     return found
 
 
-def _command(button: Button, pressed: Pressed, by: str, now_us: int) -> Command:
+def _command(button: Button, pressed: Pressed, user: tuple[str, str], now_us: int) -> Command:
+    name, user_id = user
     common: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "command_id": pressed.command_id(button),
-        "by": by,
+        "command_id": pressed.command_id(button, user_id),
+        "by": f"{name} ({user_id})",
         "via": CommandVia.SLACK,
         "at_us": now_us,
     }
@@ -124,13 +140,14 @@ def _command(button: Button, pressed: Pressed, by: str, now_us: int) -> Command:
             starts_us=now_us,
             ends_us=now_us + _HOUR_US,
         )
-    if not pressed.action_id:
+    if not pressed.action_id or not pressed.proposal:
         raise ValueError("no action to decide on")
     approve = button is Button.APPROVE
     return DecideCommand(
         **common,
         subject=pressed.action_id,
-        incident_id=pressed.incident_id,
+        incident_id=incident_in(pressed.action_id),  # the button may be a group's
+        proposal=pressed.proposal,
         approve=approve,
         reason=f"{'approved' if approve else 'rejected'} in Slack",
     )

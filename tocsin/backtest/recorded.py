@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from clickhouse_connect.driver.client import Client
 
+from alerting.rehearsal import Word
 from schemas.action import ActionKind, ActionResult, ActionStatus
 from schemas.base import SCHEMA_VERSION
 from schemas.signal import SignalName, SignalQuery
@@ -116,8 +118,8 @@ class Recorded:
         found = rows(
             self._client,
             """
-            SELECT action_id, kind, fingerprint, incident_id, status, actuator, reason, executor,
-                   toUnixTimestamp64Micro(at) AS at_us
+            SELECT action_id, kind, fingerprint, incident_id, status, actuator, reason, inverse,
+                   executor, toUnixTimestamp64Micro(at) AS at_us
             FROM actions FINAL
             WHERE type = 'action_result'
               AND at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
@@ -126,6 +128,24 @@ class Recorded:
             {"since": self._time["since"]},
         )
         return {row[0]: _result(*row) for row in found}
+
+    def words(self) -> dict[str, Word]:
+        """Return what people decided on actions that waited for approval, by action."""
+        found = rows(
+            self._client,
+            """
+            SELECT action_id, status = 'approved', toUnixTimestamp64Micro(at) AS at_us, by, reason
+            FROM actions FINAL
+            WHERE type = 'action_decided' AND status IN ('approved', 'rejected')
+              AND at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+            ORDER BY at DESC
+            """,
+            {"since": self._time["since"]},
+        )
+        return {
+            action_id: Word(bool(approved), at_us, by, reason)
+            for action_id, approved, at_us, by, reason in found
+        }
 
     def _parameters(self, query: SignalQuery) -> dict[str, Any]:
         return {
@@ -161,6 +181,7 @@ def _result(
     status: str,
     actuator: str,
     reason: str,
+    inverse: str,
     executor: str,
     at_us: int,
 ) -> ActionResult:
@@ -173,6 +194,7 @@ def _result(
         status=ActionStatus(status),
         actuator=actuator,
         reason=reason,
+        inverse=orjson.loads(inverse or "{}"),
         executor=executor,
         at_us=at_us,
     )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerting.policy import Policy
-from alerting.rehearsal import Answer, Rehearsal
+from alerting.rehearsal import Answer, Rehearsal, Says
 from alerting.rules.kind import RuleKind
 from alerting.rules.model import Rule
 from alerting.rules.ruleset import RuleSet
@@ -65,6 +65,7 @@ class Replay:
         ends: the ends of all evaluations, ascending.
         lags: the watermark's lag at each, NaN where it is unknown.
         max_lag_s: rules hold while the watermark lags more than this.
+        says: the people who approve.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Replay:
         lags: Floats,
         *,
         max_lag_s: float,
+        says: Says = lambda _: None,
     ) -> None:
-        self.rehearsal = Rehearsal(rules, policy, answer, max_lag_s=max_lag_s)
+        self.rehearsal = Rehearsal(rules, policy, answer, max_lag_s=max_lag_s, says=says)
         self._rules = rules
         self._ends = ends
         with np.errstate(invalid="ignore"):
@@ -163,7 +165,8 @@ class Replay:
         """Return the next end at which the alert must step."""
         if state.idle:
             return _after(track.bad_us, now_us)
-        if state.waiting is not None or state.verifying is not None or not state.open:
+        busy = state.waiting or state.awaiting or state.verifying
+        if busy is not None or not state.open:
             return _after(self._ends, now_us)
         due_us = [
             (state.firing_us or 0) + round(step.after_s * 1e6)

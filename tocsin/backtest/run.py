@@ -12,7 +12,7 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 
 from alerting.policy import Policy
-from alerting.rehearsal import Answer, Said, answer_with
+from alerting.rehearsal import Answer, Said, Says, answer_with
 from alerting.rules.ruleset import RuleSet
 from schemas.action import ActionRequested, ActionResult, ActionStatus
 from schemas.derived import RATIOS
@@ -79,6 +79,7 @@ def backtest(
     decide again what they decided then; any other is computed from the closed windows where its
     figures add up, or from scores, thumbs and samples of engines. Actions are answered as they were
     then; one that was not asked for then is a dry run, after which everything goes on as it did.
+    What people approved or rejected then they do again; what was not proposed then expires.
 
     Args:
         client: the store, with the product's database.
@@ -92,7 +93,7 @@ def backtest(
     """
     started = time.perf_counter()
     scale = settings.streams.time_scale
-    rules = rules.scaled(scale)
+    rules = rules.restrained(settings.alerting.modes).scaled(scale)
     outcome = Outcome()
     recorded = Recorded(client, span.since_us - _before_us(rules), span.until_us)
     chosen: list[SignalQuery] = []
@@ -126,6 +127,7 @@ def backtest(
         ends,
         lags,
         max_lag_s=settings.alerting.max_watermark_lag_s,
+        says=_says(recorded),
     )
     ahead = _read_ahead(recorded, rules, chosen)
     for rank, query in enumerate(_ordered(rules)):
@@ -237,3 +239,8 @@ def _answers(recorded: Recorded) -> Answer:
         return results.get(request.action_id) or otherwise(request)
 
     return answer
+
+
+def _says(recorded: Recorded) -> Says:
+    words = recorded.words()
+    return lambda awaiting: words.get(awaiting.request.action_id)

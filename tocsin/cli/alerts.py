@@ -1,4 +1,4 @@
-"""``tocsin alerts`` and ``tocsin ack``: what fires, and who looks after it."""
+"""``tocsin alerts`` and ``tocsin ack``: what fires, what waits, and who looks after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def alerts(
     every: Annotated[bool, typer.Option("--all", help="resolved ones of 30 days, too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as the API answers")] = False,
 ) -> None:
-    """List the open alerts, the latest changed first, with who looks after them.
+    """List the open alerts, the latest changed first, with who looks after them and what waits.
+
+    An action that waits for approval is named under its alert, with what it would do and until
+    when; `tocsin approve` and `tocsin reject` take its id.
 
     Example: tocsin alerts
     """
@@ -49,7 +52,11 @@ def alerts(
             )
             table.add_row(*(Text(str(cell)) for cell in cells))
         console.print(table)
-        console.print(f"{len(found)} alerts", style="dim")
+        waiting = [one for alert in found for one in alert["waits_for_approval"]]
+        for one in waiting:
+            text = f"waits for approval until {one['expires_at']}: {one['does']}"
+            console.print(Text(f"{one['action_id']} {text}", style="bold yellow"), soft_wrap=True)
+        console.print(f"{len(found)} alerts, {len(waiting)} wait for approval", style="dim")
 
 
 def _notes(alert: dict[str, Any]) -> str:
@@ -58,6 +65,8 @@ def _notes(alert: dict[str, Any]) -> str:
         notes.append(f"acknowledged by {alert['acknowledged']['by']}")
     if alert["silenced"]:
         notes.append(f"silenced by {alert['silenced']}")
+    if alert["waits_for_approval"]:
+        notes.append("waits for approval")
     return "; ".join(notes)
 
 

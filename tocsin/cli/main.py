@@ -6,6 +6,7 @@ import typer
 
 from tocsin.cli.actions import actions
 from tocsin.cli.alerts import ack, alerts
+from tocsin.cli.approve import approve, reject
 from tocsin.cli.demo import demo
 from tocsin.cli.doctor import doctor
 from tocsin.cli.gateway import gateway
@@ -36,6 +37,8 @@ for command in (
     replay,
     alerts,
     ack,
+    approve,
+    reject,
     doctor,
     migrate,
     worker,

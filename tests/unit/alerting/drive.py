@@ -6,20 +6,23 @@ from typing import Any
 
 import yaml
 
-from alerting.effects import Act, Effect, Judge, Notify, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
 from alerting.intent import NotificationIntent
-from alerting.machine import on_action, on_neighbour, step
+from alerting.machine import on_action, on_decision, on_neighbour, step
 from alerting.policy import Policy
 from alerting.rules import Rule, parse_rules
 from alerting.state import AlertState
 from schemas.action import (
+    ActionDecided,
     ActionKind,
+    ActionProposed,
     ActionRequested,
     ActionResult,
     ActionStatus,
     ActionVerdict,
 )
 from schemas.alert import AlertTransition
+from schemas.command import CommandVia, DecideCommand
 from schemas.signal import Signal
 
 __all__ = ["EPOCH_US", "LABELS", "Drive", "rule_of"]
@@ -131,10 +134,38 @@ class Drive:
             status=status,
             actuator="flags",
             reason=f"test {status}",
+            before={"variant": "v2"},
+            after={"variant": "v1"},
+            inverse={"flag": "ai.model.version", "variant": "v2"},
             executor="test",
             at_us=at_us,
         )
-        return self._keep(*on_action(self.rule, self.state, result, at_us))
+        now_us = max(at_us, self.state.last_us or 0)
+        return self._keep(*on_action(self.rule, self.state, result, now_us))
+
+    def decision(self, at: int, *, approve: bool = True, **changes: Any) -> DecideCommand:
+        """Return somebody's word on the action that was proposed last."""
+        proposed = self.proposed[-1]
+        fields: dict[str, Any] = {
+            "schema_version": 1,
+            "command_id": f"c-{at}",
+            "by": "ann",
+            "via": CommandVia.API,
+            "reason": "looks right",
+            "at_us": EPOCH_US + at * 1_000_000,
+            "subject": proposed.action_id,
+            "incident_id": proposed.incident_id,
+            "proposal": proposed.proposal,
+            "approve": approve,
+        }
+        return DecideCommand(**{**fields, **changes})
+
+    def decide(self, at: int, *, approve: bool = True, **changes: Any) -> tuple[Effect, ...]:
+        """Let somebody decide on the action that was proposed last."""
+        command = self.decision(at, approve=approve, **changes)
+        now_us = max(command.at_us, self.state.last_us or 0)
+        self.now = max(self.now, at)
+        return self._keep(*on_decision(self.rule, self.state, command, self.policy, now_us))
 
     def neighbour(self, request: ActionRequested, status: ActionStatus) -> tuple[Effect, ...]:
         """Tell the alert of another incident's action."""
@@ -178,6 +209,14 @@ class Drive:
     @property
     def verdicts(self) -> list[ActionVerdict]:
         return [effect.verdict for effect in self.effects if isinstance(effect, Judge)]
+
+    @property
+    def proposed(self) -> list[ActionProposed]:
+        return [effect.proposal for effect in self.effects if isinstance(effect, Proposed)]
+
+    @property
+    def decisions(self) -> list[ActionDecided]:
+        return [effect.decision for effect in self.effects if isinstance(effect, Decided)]
 
     @property
     def transitions(self) -> list[AlertTransition]:

@@ -20,7 +20,7 @@ from alerting.grouping import (
     new_group,
     schedule,
 )
-from alerting.intent import Acknowledgement, NotificationIntent, NotifyEvent, Share
+from alerting.intent import Acknowledgement, Approval, NotificationIntent, NotifyEvent, Share
 from schemas.alert import AlertPhase, Severity
 from schemas.settings import GroupingSettings
 from tests.support.events import NOW_US
@@ -86,6 +86,47 @@ def test_a_new_group_waits_for_more_of_its_kind_and_tells_of_all_at_once() -> No
     )
     assert told(found) == ["i-0", "i-1", "i-2"]
     assert found.group.next_us == NOW_US + 330_000_000
+
+
+def approval_of(incident: str) -> Approval:
+    return Approval(
+        action_id=f"{incident}:rollback",
+        proposal="p",
+        deed="rollback",
+        does="v2 -> v1",
+        inverse="v2",
+        expires_us=NOW_US,
+    )
+
+
+def test_a_groups_message_asks_for_approval_of_one_thing_or_of_none() -> None:
+    driver = Driver()
+    note = {"team": "inference"}
+    driver.take(intent_of("a", annotations={**note, "page": "a"}))
+    driver.take(intent_of("b", annotations={**note, "page": "b"}, approval=approval_of("b")))
+    page = compose_group(driver.flush(30), driver.now_us)
+    assert page.annotations == note
+    assert page.approval == approval_of("b")
+    assert page.incident_id != "b"
+    driver.take(intent_of("a", 2, loud=True, approval=approval_of("a")))
+    page = compose_group(driver.flush(60), driver.now_us)
+    assert page.approval is None  # a button must not stand for either
+    driver.take(intent_of("b", 2, RESOLVE, approval=None))
+    page = compose_group(driver.flush(400), driver.now_us)
+    assert page.approval == approval_of("a")
+
+
+def test_what_waits_for_approval_is_loud_though_somebody_looks_after_the_incident() -> None:
+    driver = Driver(alone=True)
+    ack = Acknowledgement(by="ann", at_us=NOW_US)
+    driver.take(intent_of("a"), acknowledged=ack)
+    driver.flush(0)
+    driver.take(intent_of("a", 2, loud=True))
+    assert not driver.flush(1).loud
+    driver.take(intent_of("a", 3, loud=True, approval=approval_of("a")))
+    assert driver.flush(2).loud
+    driver.take(intent_of("a", 4, approval=approval_of("a")))
+    assert not driver.flush(3).loud
 
 
 def test_what_has_fired_for_longer_than_the_wait_does_not_wait() -> None:

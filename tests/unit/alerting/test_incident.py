@@ -33,6 +33,27 @@ def test_a_page_says_what_since_when_how_bad_and_what_comes_next() -> None:
     assert intent.advice == "Check the provider."
 
 
+def test_annotations_are_rendered_as_the_title_is() -> None:
+    annotations = {"team": "inference", "note": "{model_version}: {value:.0%}, usually {baseline}"}
+    drive = Drive(rule_of(annotations=annotations, keep_firing_for="1m"))
+    drive.see(0, 0.5)
+    drive.see(10, 0.0)
+    drive.run(20, 80, 0.0)
+    first, last = drive.intents[0], drive.intents[-1]
+    assert first.annotations == {"team": "inference", "note": "v2: 50%, usually unknown"}
+    assert last.event == "resolve"
+    assert last.annotations == first.annotations  # what broke, also once it is over
+
+
+def test_the_plan_says_by_which_metric_and_when_an_action_is_judged() -> None:
+    drive = Drive(rule_of())
+    drive.see(0, 0.5)
+    (rollback, _) = drive.intents[-1].plan
+    assert rollback.text.endswith(
+        "needs 100 samples; undone unless error_rate over 1m is no longer > 1.00% within 5m"
+    )
+
+
 def test_while_an_action_is_on_trial_its_undo_is_announced() -> None:
     drive = Drive(rule_of())
     drive.run(0, 70, 0.5)

@@ -56,7 +56,7 @@ def test_deciding_twice_decides_the_same_and_counts_once() -> None:
 
 
 def test_what_is_forgotten_no_longer_matters() -> None:
-    policy = Policy(cooldown_s=60)
+    policy = Policy(cooldown_s=60, undone_cooldown_s=60)
     for hour in range(100):
         policy = policy.record(request(f"a{hour}"), T + hour * 3_600 * US)
     assert len(policy.recent) == 1
@@ -78,9 +78,56 @@ def test_scaling_divides_cooldown_and_cap_window() -> None:
     assert policy.decide(request("b"), T + 60 * US).allowed
 
 
+def undo_of(action_id: str, **labels: str) -> ActionRequested:
+    undo = request(f"{action_id}:undo", ActionKind.UNDO, **labels)
+    return undo.model_copy(update={"undoes": action_id})
+
+
+def test_what_was_taken_back_is_not_done_again_soon_and_so_two_versions_do_not_alternate() -> None:
+    policy = Policy(cooldown_s=60, undone_cooldown_s=3_600).record(request("a"), T)
+    policy = policy.record(undo_of("a"), T + 300 * US)
+    again = request("b", model="llama", model_version="v1")
+    assert "flapping" in policy.decide(again, T + 3_899 * US).reason
+    assert policy.decide(again, T + 3_900 * US).allowed
+    assert policy.decide(request("c", ActionKind.FALLBACK), T + 400 * US).allowed
+    assert policy.decide(request("d", model="other"), T + 400 * US).allowed
+    assert policy.record(undo_of("a"), T + 900 * US) is policy
+    helped = Policy(cooldown_s=60).record(request("a"), T)
+    assert helped.decide(again, T + 60 * US).allowed
+
+
+def test_the_blast_radius_bounds_the_models_that_are_acted_on_not_the_actions() -> None:
+    policy = Policy(cooldown_s=0, actions_per_hour=100, blast_radius=2)
+    for number, model in enumerate(("a", "b", "a", "b")):
+        assert policy.decide(request(f"x{number}", model=model), T).allowed
+        policy = policy.record(request(f"x{number}", model=model), T)
+    third = request("y", model="c")
+    assert policy.decide(third, T).reason == "blast radius: 2 models in 1h, already a, b"
+    assert policy.decide(request("z", model="a"), T).allowed
+    assert policy.decide(third, T + 3_600 * US).allowed
+
+
+def test_a_plan_counts_for_nothing() -> None:
+    policy = Policy(actions_per_hour=1)
+    plan = request("a:plan").model_copy(update={"plans": "a"})
+    assert policy.record(plan, T) is policy
+
+
+def test_the_kill_switch_names_who_turned_it() -> None:
+    policy = Policy().freeze(True, "alice: game day")
+    assert policy.decide(request(), T).reason == (
+        "actions are frozen by alice: game day (kill switch)"
+    )
+    assert policy.freeze(False).decide(request(), T).allowed
+
+
 def test_the_settings_make_the_policy() -> None:
-    policy = Policy.from_settings(AlertingSettings(dry_run=True, actions_per_hour=3, cooldown_s=5))
+    settings = AlertingSettings(
+        dry_run=True, actions_per_hour=3, cooldown_s=5, undone_cooldown_s=7, blast_radius=2
+    )
+    policy = Policy.from_settings(settings)
     assert (policy.dry_run, policy.actions_per_hour, policy.cooldown_s) == (True, 3, 5)
+    assert (policy.undone_cooldown_s, policy.blast_radius) == (7, 2)
 
 
 def test_holding_is_a_copy() -> None:

@@ -141,7 +141,7 @@ def test_annotations_are_templates_of_the_rule() -> None:
         ({"for": "-1m"}, "for", "'-1m' is negative"),
         ({"summary": "{colour}"}, "summary", "the template names {colour}"),
         ({"annotations": {"impact": "{value:.1%} of {users}"}}, "impact", "names {users}"),
-        ({"annotations": {"Im pact": "x"}}, "annotations", "'Im pact' is no name"),
+        ({"annotations": {"Im pact": "x"}}, "Im pact", "'Im pact' is no name"),
         ({"ladder": [{**LADDER[0], "after": "-1s"}]}, "after", "'-1s' is negative"),
         ({"ladder": [{**LADDER[1], "act": "reboot"}]}, "act", "Input should be 'rollback'"),
         ({"ladder": [{**LADDER[1], "when": "< 0.1%"}]}, "when", "unreachable: < 0.001 never holds"),

@@ -206,6 +206,34 @@ def test_the_line_of_a_fault_is_the_line_of_its_key(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path}:12: rule 'a': ladder[1].after: 'soon' is no")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("team", "{owner}", "the template names {owner}; known here are baseline, model,"),
+        ("team", "{value:x}", "the template's format {value:x} is not one such as {value:.1%}"),
+        ("team", "{model", "the template does not render"),
+        ("team", "{model:.1%}", "formats {model} as a number, but it is a text"),
+        ("team", "{labels.model}", "the template names {labels.model}"),
+        ("Team", "x", "'Team' is no name; use lower case, digits, underscores: team"),
+        ("sql", "x", "'sql' is said by every page already; use another name"),
+        ("model", "x", "'model' is said by every page already; use another name"),
+    ],
+)
+def test_an_annotation_that_does_not_render_is_told_by_file_line_and_what_was_expected(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    path = tmp_path / "rules.yaml"
+    data = {**BASE, "annotations": {"page": "{model_version} {value:.1%}", name: text}}
+    path.write_text(yaml.safe_dump({"version": 1, "rules": [data]}, sort_keys=False))
+    lines = path.read_text().splitlines()
+    line = next(n for n, one in enumerate(lines, 1) if one.strip().startswith(f"{name}:"))
+    with pytest.raises(RulesError) as caught:
+        load_rules(path)
+    place = f"{path}:{line}: rule 'error-rate': annotations.{name}: "
+    assert str(caught.value).startswith(place)
+    assert said in str(caught.value)
+
+
 def test_every_fault_of_a_file_is_told_at_once() -> None:
     with pytest.raises(RulesError) as caught:
         rule_of(signal="x", severity="y", over="z")

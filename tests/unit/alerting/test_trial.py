@@ -143,3 +143,61 @@ def test_the_example_of_the_documentation_passes(tmp_path: Path) -> None:
     (tmp_path / "test.yaml").write_text(example)
     (trial,) = run_cases(*load_cases(tmp_path / "test.yaml"))
     assert trial.differences == ()
+
+
+APPROVED: dict[str, Any] = {
+    "name": "rollback waits for a yes",
+    "series": [{"rule": "error-rate", "labels": LABELS, "values": "0.2x12 0x5"}],
+    "answers": {"rollback": "applied"},
+    "approvals": {"rollback": {"approve": True, "after": "20s"}},
+    "expect": [
+        {"at": "0s", "rule": "error-rate", "to": "firing"},
+        {"at": "1m", "rule": "error-rate", "to": "escalated", "step": "rollback"},
+        {"at": "1m", "rule": "error-rate", "to": "escalated", "step": "rollback"},
+        {
+            "at": "80s",
+            "rule": "error-rate",
+            "to": "escalated",
+            "step": "rollback",
+            "act": "rollback",
+        },
+        {"at": "80s", "rule": "error-rate", "to": "verifying", "step": "rollback"},
+        {"at": "140s", "rule": "error-rate", "to": "verifying", "step": "rollback"},  # it helped
+    ],
+}
+
+
+def approving(file: Path, **changes: Any) -> Trial:
+    ladder = [{**LADDER[1], "approval": "required", "approve_within": "30s"}]
+    rules = {"version": 1, "rules": [{**BASE, "ladder": ladder, "keep_firing_for": "10m"}]}
+    (file.parent / "rules.yaml").write_text(yaml.safe_dump(rules))
+    return trial_of(file, **{**APPROVED, **changes})
+
+
+def test_approvals_are_part_of_a_test(file: Path) -> None:
+    assert approving(file).differences == ()
+
+
+def test_without_an_approval_the_proposal_expires(file: Path) -> None:
+    expect = [
+        *APPROVED["expect"][:3],
+        {"at": "90s", "rule": "error-rate", "to": "escalated", "step": "rollback"},
+    ]
+    assert approving(file, approvals={}, expect=expect).differences == ()
+    late = {"rollback": {"approve": True, "after": "31s"}}
+    assert approving(file, approvals=late, expect=expect).differences == ()
+
+
+def test_a_rejection_ends_it(file: Path) -> None:
+    rejected = {"rollback": {"approve": False, "after": "20s"}}
+    expect = [
+        *APPROVED["expect"][:3],
+        {"at": "80s", "rule": "error-rate", "to": "escalated", "step": "rollback"},
+    ]
+    assert approving(file, approvals=rejected, expect=expect).differences == ()
+
+
+def test_an_approval_of_what_needs_none_is_refused(file: Path) -> None:
+    (file.parent / "rules.yaml").write_text(RULES)
+    with pytest.raises(RulesError, match="approvals: no step 'rollback' needs approval; there is"):
+        trial_of(file, approvals={"rollback": {"approve": True}})

@@ -77,3 +77,27 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert "xoxb-secret" not in repr(settings)
     assert "xoxb-secret" not in settings.model_dump_json()
+
+
+def test_modes_of_actions_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_ALERTING__MODES", '{"rollback": "required", "scale_up": "dry_run"}')
+    assert {str(k): str(v) for k, v in load_settings().alerting.modes.items()} == {
+        "rollback": "required",
+        "scale_up": "dry_run",
+    }
+
+
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        ('{"rolback": "required"}', "rollback"),
+        ('{"rollback": "perhaps"}', "dry_run"),
+        ('{"undo": "required"}', "expected no 'undo'"),
+    ],
+)
+def test_modes_that_make_no_sense_are_refused(
+    monkeypatch: pytest.MonkeyPatch, modes: str, said: str
+) -> None:
+    monkeypatch.setenv("TOCSIN_ALERTING__MODES", modes)
+    with pytest.raises(SettingsError, match=said):
+        load_settings()

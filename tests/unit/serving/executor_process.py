@@ -43,7 +43,7 @@ async def main(bootstrap: str, folder: Path, point: str) -> None:
 
     async def send_then_die(topic: str, value: bytes, key: bytes) -> Any:
         sent = await send(topic, value, key=key)
-        if topic == Topics.ACTIONS.name and point == "after_result":
+        if b'"action_result"' in value and point == "after_result":
             die()
         if topic == Topics.FLAGS.name and point == "after_flag_value" and b'"tocsin-exec' in value:
             die()

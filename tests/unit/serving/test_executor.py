@@ -6,22 +6,29 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.action import (
     ActionKind,
+    ActionMode,
     ActionRequested,
     ActionResult,
     ActionStatus,
+    Granted,
+    KillSwitch,
     action_message,
+    proposal_of,
 )
+from schemas.command import CommandVia, DecideCommand
 from schemas.flag import FlagKey, FlagValue
 from schemas.topics import Topics
 from serving.actuators.base import Plan
+from serving.actuators.freeze import freeze, thaw
 from serving.actuators.rollback import Rollback
 from serving.executor import run_executor
 from serving.flags.store import FlagStore
@@ -30,7 +37,7 @@ from tests.support.broker import Broker, create_topics, free_port, read_all, run
 from tests.support.waiting import until
 from tests.unit.serving.executor_process import settings_of
 
-TOPICS = [Topics.ACTIONS, Topics.FLAGS]
+TOPICS = [Topics.ACTIONS, Topics.FLAGS, Topics.COMMANDS]
 
 
 async def send(bootstrap: str, *requests: ActionRequested | bytes) -> None:
@@ -40,16 +47,21 @@ async def send(bootstrap: str, *requests: ActionRequested | bytes) -> None:
             await producer.send_and_wait(Topics.ACTIONS.name, value, key=b"fingerprint")
 
 
-async def results(bootstrap: str) -> list[ActionResult]:
+async def said(bootstrap: str) -> list[Any]:
     found = []
     for _, value in await read_all(bootstrap, Topics.ACTIONS.name):
-        try:
-            message = action_message.validate_json(value or b"")
-        except ValueError:
-            continue
-        if isinstance(message, ActionResult):
-            found.append(message)
+        with suppress(ValueError):
+            found.append(action_message.validate_json(value or b""))
     return found
+
+
+async def results(bootstrap: str) -> list[ActionResult]:
+    return [one for one in await said(bootstrap) if isinstance(one, ActionResult)]
+
+
+async def kill_switches(bootstrap: str) -> list[tuple[str, str]]:
+    found = [one for one in await said(bootstrap) if isinstance(one, KillSwitch)]
+    return [(one.status, one.reason) for one in found]
 
 
 async def flags(bootstrap: str, key: FlagKey) -> list[FlagValue]:
@@ -240,3 +252,82 @@ async def test_a_broker_that_hangs_before_the_report(
 
         told = await until(ended)
     assert [r.action_id for r in told] == [asked().action_id, "end"]
+
+
+EXPIRES_US = NOW_US + 600_000_000
+
+
+def approval_of(plan: ActionResult, request: ActionRequested) -> tuple[DecideCommand, Granted]:
+    """Return ann's yes to a plan, as a command and as what the request carries."""
+    proposal = proposal_of(request, plan.reason, plan.inverse, (), EXPIRES_US)
+    who: dict[str, Any] = {"by": "ann", "reason": "checked", "command_id": "c", "at_us": NOW_US}
+    command = DecideCommand(
+        schema_version=1,
+        subject=request.action_id,
+        incident_id=request.incident_id,
+        proposal=proposal,
+        approve=True,
+        via=CommandVia.API,
+        **who,
+    )
+    does, inverse = plan.reason, plan.inverse
+    return command, Granted(
+        proposal=proposal, does=does, inverse=inverse, expires_us=EXPIRES_US, **who
+    )
+
+
+async def test_it_plans_and_acts_only_once_a_yes_stands_on_the_commands_topic(
+    fresh_broker: Broker, store: FlagStore
+) -> None:
+    bootstrap = fresh_broker.bootstrap
+    await create_topics(bootstrap, TOPICS)
+    request = asked(mode=ActionMode.REQUIRED)
+    plan_id = f"{request.action_id}:plan"
+    async with executing(bootstrap, store.path.parent):
+
+        async def answers(count: int) -> list[ActionResult]:
+            found = await results(bootstrap)
+            return found if len(found) == count else []
+
+        await send(bootstrap, asked(action_id=plan_id, plans=request.action_id))
+        (plan,) = await until(lambda: answers(1))
+        assert (plan.status, plan.reason) == ("planned", "ai.model.version: v2 -> v1")
+        assert plan.inverse == {"flag": "ai.model.version", "variant": "v2"}
+        assert store.read().flag(FlagKey.MODEL_VERSION).value == "v2"
+
+        command, granted = approval_of(plan, request)
+        forged = asked(action_id="forged", mode=ActionMode.REQUIRED, granted=granted)
+        early = asked(action_id="early", mode=ActionMode.REQUIRED)
+        await send(bootstrap, forged, early)
+        told = await until(lambda: answers(3))
+        assert [one.status for one in told[1:]] == ["refused"] * 2
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            await producer.send_and_wait(Topics.COMMANDS.name, b"not a command")
+            await producer.send_and_wait(Topics.COMMANDS.name, command.to_json())
+        await send(bootstrap, request.model_copy(update={"granted": granted}))
+        *_, done = await until(lambda: answers(4))
+    assert done.status is ActionStatus.APPLIED
+    assert store.read().flag(FlagKey.MODEL_VERSION).value == "v1"
+
+
+async def test_it_tells_of_the_kill_switch_once_and_after_a_restart_only_what_is_new(
+    fresh_broker: Broker, store: FlagStore
+) -> None:
+    bootstrap, folder = fresh_broker.bootstrap, store.path.parent
+    await create_topics(bootstrap, TOPICS)
+
+    async def told(count: int) -> list[tuple[str, str]]:
+        found = await kill_switches(bootstrap)
+        return found if len(found) >= count else []
+
+    async with executing(bootstrap, folder):
+        await until(lambda: told(1))
+        freeze(folder, by="alice", reason="game day")
+        await until(lambda: told(2))
+    async with executing(bootstrap, folder):
+        await send(bootstrap, asked())
+        await until(lambda: results(bootstrap))
+        thaw(folder)
+        await until(lambda: told(3))
+    expected = [("off", ""), ("on", "alice: game day"), ("off", "")]
+    assert await kill_switches(bootstrap) == expected

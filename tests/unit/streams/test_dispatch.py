@@ -17,7 +17,7 @@ from schemas.base import Message
 from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.settings import GroupingSettings
 from schemas.topics import Topics
-from streams.command import Acknowledges, CommandAgent
+from streams.command import Acknowledges, CommandAgent, Decides
 from streams.dispatch import DispatchAgent
 from streams.explaining import Explaining, Explains
 from streams.silences import Silences
@@ -61,6 +61,7 @@ class Setup:
         inhibitions: tuple[Inhibition, ...] = (),
         explains: Explains | None = None,
         acknowledges: Acknowledges | None = None,
+        decides: Decides | None = None,
     ) -> None:
         self.now_us = NOW_US
         self.table: MutableMapping[str, str] = {} if table is None else table
@@ -79,7 +80,9 @@ class Setup:
             inhibitions=inhibitions,
             on_told=self.explaining.want if self.explaining else lambda _: None,
         )
-        self.commands = CommandAgent(self.agent, self.silences, self.publisher, acknowledges)
+        self.commands = CommandAgent(
+            self.agent, self.silences, self.publisher, acknowledges, decides
+        )
 
     async def flush(self, at_s: float = 0) -> float:
         self.now_us = max(self.now_us, NOW_US + round(at_s * 1e6))
@@ -347,12 +350,25 @@ async def test_acknowledging_a_group_acknowledges_each_of_its_incidents_as_a_com
     assert setup.box.events[1:] == [(page.incident_id, ACK, False)]
 
 
-async def test_the_first_decision_on_an_action_counts() -> None:
-    setup = Setup()
-    for id_, approve in (("c-1", True), ("c-2", False)):
-        await setup.ask(command(DecideCommand, "a:rollback", id_, incident_id="a", approve=approve))
-    kept = DecideCommand.model_validate_json(setup.table["decision:a:rollback"])
-    assert kept.approve
+async def test_decisions_reach_the_alert_in_order_and_each_once() -> None:
+    heard: list[tuple[str, bool]] = []
+
+    async def decide(command: DecideCommand) -> None:
+        heard.append((command.command_id, command.approve))
+
+    setup = Setup(decides=decide)
+    for id_, approve in (("c-1", True), ("c-1", True), ("c-2", False)):
+        await setup.ask(
+            command(
+                DecideCommand,
+                "a:rollback",
+                id_,
+                incident_id="a",
+                proposal="p",
+                approve=approve,
+            )
+        )
+    assert heard == [("c-1", True), ("c-2", False)]
 
 
 async def test_what_cannot_be_read_or_used_is_counted_and_the_next_goes_on() -> None:

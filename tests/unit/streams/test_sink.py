@@ -104,7 +104,7 @@ async def test_every_kind_of_command_is_a_row_whose_unknown_fields_are_empty() -
         SilenceCommand(**base, matchers=("model=m",), starts_us=1, ends_us=2, mutes_actions=True),
         ExpireCommand(**base),
         AckCommand(**base),
-        DecideCommand(**base, incident_id="i", approve=False),
+        DecideCommand(**base, incident_id="i", proposal="p", approve=False),
     ]
     store = FakeStore()
     sink = next(sink for sink in SINKS if sink.topic is Topics.COMMANDS)
@@ -113,6 +113,7 @@ async def test_every_kind_of_command_is_a_row_whose_unknown_fields_are_empty() -
     rows = store.tables["commands"]
     assert [row["type"] for row in rows] == ["silence", "expire", "ack", "decide"]
     assert [row["approve"] for row in rows] == [None, None, None, False]
+    assert [row["proposal"] for row in rows] == ["", "", "", "p"]
     assert [row["matchers"] for row in rows] == [("model=m",), [], [], []]
     assert [(row["starts"], row["ends"]) for row in rows] == [(1, 2), *[(None, None)] * 3]
     assert {(row["by"], row["reason"], row["at"]) for row in rows} == {("alice", "planned", NOW_US)}

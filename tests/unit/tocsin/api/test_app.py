@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from schemas.settings import ApiSettings
 from tests.support.events import NOW_US
-from tests.unit.tocsin.api.world import World, alert_row, at
+from tests.unit.tocsin.api.world import World, alert_row, at, decided_row, proposed_row
 from tocsin.api.errors import ApiStartError
 from tocsin.api.serve import check_address
 
@@ -118,12 +118,80 @@ def test_an_open_incident_is_acknowledged_and_an_unknown_one_is_not() -> None:
     assert client.post("/v1/acks", json={**ACK, "incident_id": "tocsin-group-1"}).status_code == 202
 
 
-def test_an_action_is_decided_on() -> None:
-    world = World(alerts=[alert_row()])
-    body = {**ACK, "action_id": "i-1:rollback", "approve": True}
-    assert world.client().post("/v1/decisions", json=body).status_code == 202
-    assert isinstance(world.sent[0], DecideCommand)
-    assert world.sent[0].approve
+DECISION = {**ACK, "action_id": "i-1:rollback", "proposal": "p-i-1:rollback", "approve": True}
+
+
+def test_an_action_that_waits_is_decided_on() -> None:
+    world = World(proposed=[proposed_row()])
+    response = world.client().post("/v1/decisions", json=DECISION)
+    assert response.status_code == 202
+    (command,) = world.sent
+    assert isinstance(command, DecideCommand)
+    assert (command.approve, command.proposal) == (True, "p-i-1:rollback")
+    assert response.json() == {"action_id": "i-1:rollback", "command_id": command.command_id}
+
+
+@pytest.mark.parametrize(
+    ("rows", "body", "status", "said"),
+    [
+        ({}, DECISION, 404, "no action 'i-1:rollback' was proposed"),
+        ({"proposed": [proposed_row(expires_s=-1)]}, DECISION, 409, "is expired since"),
+        (
+            {"proposed": [proposed_row()], "decided": [decided_row("rejected")]},
+            DECISION,
+            409,
+            "i-1:rollback is rejected by ann since",
+        ),
+        (
+            {"proposed": [proposed_row()]},
+            {**DECISION, "proposal": "p-older"},
+            409,
+            "proposed anew as p-i-1:rollback",
+        ),
+        ({"proposed": [proposed_row()]}, {**DECISION, "incident_id": "i-2"}, 422, "expected 'i-1'"),
+        ({"proposed": [proposed_row()]}, {**ACK, "action_id": "i-1:x"}, 422, "proposal"),
+    ],
+)
+def test_what_waits_no_more_is_told_and_nothing_is_sent(
+    rows: dict[str, Any], body: dict[str, Any], status: int, said: str
+) -> None:
+    world = World(**rows)
+    response = world.client().post("/v1/decisions", json=body)
+    assert response.status_code == status
+    assert said in response.json()["error"]
+    assert world.sent == []
+
+
+def test_deciding_does_not_depend_on_the_store() -> None:
+    world = World(store_away=True)
+    assert world.client().post("/v1/decisions", json=DECISION).status_code == 202
+    assert len(world.sent) == 1
+
+
+def test_it_shows_what_waits_for_approval_and_what_became_of_the_rest() -> None:
+    world = World(
+        alerts=[alert_row()],
+        proposed=[proposed_row(), proposed_row("i-2:fallback"), proposed_row("i-3:rollback", -1)],
+        decided=[
+            decided_row("ignored", "eve", "c-0"),
+            decided_row("approved", action="i-2:fallback"),
+            decided_row("ignored", "bob", "c-2", action="i-2:fallback"),
+        ],
+    )
+    client = world.client()
+    (waiting,) = client.get("/v1/approvals").json()["approvals"]
+    assert (waiting["action_id"], waiting["state"]) == ("i-1:rollback", "waiting")
+    assert waiting["does"] == "ai.model.version: v2 -> v1"
+    assert waiting["taken_back_by"] == "variant=v2"
+    assert waiting["approvers"] == ["ann"]
+    assert waiting["ignored"][0]["by"] == "eve"
+    every = client.get("/v1/approvals", params={"all": "true"}).json()["approvals"]
+    assert [one["state"] for one in every] == ["waiting", "approved", "expired"]
+    assert every[1]["decided"]["by"] == "ann"
+    (one,) = client.get("/v1/approvals", params={"action": "i-1:rollback"}).json()["approvals"]
+    assert one == waiting
+    (alert,) = client.get("/v1/alerts").json()["alerts"]
+    assert [one["action_id"] for one in alert["waits_for_approval"]] == ["i-1:rollback"]
 
 
 def test_a_store_that_is_away_hides_alerts_and_keeps_nobody_from_acknowledging() -> None:
@@ -150,6 +218,7 @@ PATHS = [
     ("POST", "/v1/decisions"),
     ("GET", "/v1/rollout"),
     ("POST", "/v1/rollout/abort"),
+    ("GET", "/v1/approvals"),
 ]
 
 

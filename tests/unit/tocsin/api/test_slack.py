@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
@@ -24,7 +24,16 @@ from tests.unit.tocsin.api.world import SECRET, World, click
 from tocsin.api.errors import UnauthorisedError
 from tocsin.api.signature import sign, verify
 
-APPROVAL = {"approval": Approval(action_id="i-1:rollback", deed="rollback")}
+APPROVAL = {
+    "approval": Approval(
+        action_id="i-1:rollback",
+        proposal="p-1",
+        deed="rollback",
+        does="v2 -> v1",
+        inverse="v2",
+        expires_us=NOW_US,
+    )
+}
 
 
 def post(world: World, body: bytes, headers: dict[str, str], client: Any = None) -> int:
@@ -61,10 +70,31 @@ def test_a_decision_names_its_action(button: str, approve: bool) -> None:
     assert isinstance(command, DecideCommand)
     assert (command.subject, command.incident_id) == ("i-1:rollback", "i-1")
     assert command.approve is approve
+    assert (command.proposal, command.principal) == ("p-1", "U1")
+
+
+def test_a_decision_under_a_groups_message_is_on_the_actions_own_incident() -> None:
+    world = World()
+    group = {"incident_id": "tocsin-group-1", "group": GroupCounts(firing=2), **APPROVAL}
+    assert post(world, *click("tocsin.approve", **group)) == 200
+    (command,) = world.sent
+    assert isinstance(command, DecideCommand)
+    assert command.incident_id == "i-1"
+
+
+def test_decisions_of_two_people_are_two_so_that_the_second_hears_of_the_first() -> None:
+    world = World()
+    client = world.client()
+    for user, button in (("U1", "approve"), ("U1", "approve"), ("U2", "approve"), ("U1", "reject")):
+        world.now_us += 1_000_000
+        clicked = click(f"tocsin.{button}", now_us=world.now_us, user=user, **APPROVAL)
+        assert post(world, *clicked, client) == 200
+    assert len(world.sent) == 4
+    assert len({command.command_id for command in world.sent}) == 3
 
 
 def test_a_double_click_asks_for_the_same_thing_under_the_same_name() -> None:
-    for button in ("tocsin.ack", "tocsin.silence_1h", "tocsin.approve"):
+    for button in ("tocsin.ack", "tocsin.silence_1h"):
         world = World()
         client = world.client()
         later = NOW_US + 1_000_000
@@ -236,6 +266,7 @@ def test_a_message_offers_only_what_makes_sense() -> None:
     assert names(group=GroupCounts(firing=9), labels={}) == ["tocsin.ack"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(max_size=12)))
 def test_matchers_mean_their_incident_or_are_not_offered(labels: dict[str, str]) -> None:
     labels.pop("rule", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ def alert_row(incident: str = "i-1", phase: str = "firing", by: str = "") -> tup
     )  # fmt: skip
 
 
+def proposed_row(action: str = "i-1:rollback", expires_s: float = 600) -> tuple[Any, ...]:
+    return (
+        action, f"p-{action}", action.partition(":")[0], "error-rate", "rollback", "rollback",
+        {"model": "m"}, "ai.model.version: v2 -> v1", '{"variant":"v2"}', '{"variant":"v1"}',
+        '{"variant":"v2"}', ["ann"], "8 % fail", at(-10), at(expires_s),
+    )  # fmt: skip
+
+
+def decided_row(
+    status: str, by: str = "ann", command_id: str = "c-1", action: str = "i-1:rollback"
+) -> tuple[Any, ...]:
+    return action, f"p-{action}", status, by, "said so", command_id, at(-5)
+
+
 @dataclass
 class World:
     """Store, broker and clock."""
@@ -49,17 +64,24 @@ class World:
     alerts: list[tuple[Any, ...]] = field(default_factory=list)
     silences: list[tuple[Any, ...]] = field(default_factory=list)
     expired: list[tuple[Any, ...]] = field(default_factory=list)
+    proposed: list[tuple[Any, ...]] = field(default_factory=list)
+    decided: list[tuple[Any, ...]] = field(default_factory=list)
     store_away: bool = False
     broker_away: bool = False
     sent: list[Command] = field(default_factory=list)
     now_us: int = NOW_US
     flags: Path = Path("/nonexistent/flags.json")
+    answers: Callable[[Any], None] = lambda _: None
 
     async def query(
         self, sql: str, parameters: dict[str, Any] | None = None
     ) -> list[tuple[Any, ...]]:
         if self.store_away:
             raise StoreUnavailableError("no store")
+        if "FROM actions" in sql:
+            known = self.proposed if "action_proposed" in sql else self.decided
+            wanted = (parameters or {})["action"]
+            return [row for row in known if wanted in ("", row[0])]
         if "FROM alerts" in sql:
             wanted = (parameters or {})["incident"]
             return [row for row in self.alerts if wanted in ("", row[0])]
@@ -69,6 +91,7 @@ class World:
         if self.broker_away:
             raise AwayError("no broker")
         self.sent.append(command)
+        self.answers(command)
 
     def app(self, token: str = "", approvers: tuple[str, ...] = ()) -> Starlette:
         clicks = SlackClicks(SECRET, self, lambda: self.now_us, approvers)
@@ -89,6 +112,7 @@ def click(
     timestamp: str | None = None,
     user: str = "U1",
     secret: SecretStr = SECRET,
+    response_url: str = "",
     **changes: Any,
 ) -> tuple[bytes, dict[str, str]]:
     """Return the body and headers of a click on a button of an incident's message."""
@@ -97,6 +121,7 @@ def click(
     payload = {
         "type": "block_actions",
         "user": {"id": user, "username": "alice"},
+        "response_url": response_url,
         "actions": [{"type": "button", "action_id": button, "value": action["value"]}],
     }
     body = urlencode({"payload": orjson.dumps(payload).decode()}).encode()

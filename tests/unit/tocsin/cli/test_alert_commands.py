@@ -11,11 +11,11 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner, Result
 
-from schemas.command import AckCommand, ExpireCommand, SilenceCommand
+from schemas.command import AckCommand, DecideCommand, ExpireCommand, SilenceCommand
 from tests.support.broker import free_port
 from tests.support.waiting import until_true
 from tests.unit.tocsin.api.test_app import silence_row
-from tests.unit.tocsin.api.world import World, alert_row
+from tests.unit.tocsin.api.world import World, alert_row, decided_row, proposed_row
 from tocsin.cli.main import app
 
 TOKEN = "very-secret-token"
@@ -82,6 +82,59 @@ def test_silences_are_made_listed_and_ended(world: World) -> None:
     assert isinstance(world.sent[1], ExpireCommand)
 
 
+@pytest.mark.parametrize(("command", "approve"), [("approve", True), ("reject", False)])
+@pytest.mark.parametrize("named", ["i-1:rollback", "i-1"])
+def test_an_action_that_waits_is_decided_on_as_it_was_shown(
+    world: World, command: str, approve: bool, named: str
+) -> None:
+    world.proposed = [proposed_row()]
+    result = run(command, named, "--author", "ann", "--reason", "checked", "--wait", "0")
+    assert result.exit_code == 0
+    assert "ai.model.version: v2 -> v1" in result.output
+    assert "taken back by: variant=v2" in result.output
+    (sent,) = world.sent
+    assert isinstance(sent, DecideCommand)
+    assert (sent.subject, sent.proposal) == ("i-1:rollback", "p-i-1:rollback")
+    assert (sent.approve, sent.by, sent.reason) == (approve, "ann", "checked")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [("approved", 0, "approved by ann"), ("ignored", 2, "nothing was done: said so")],
+)
+def test_the_command_waits_for_what_becomes_of_it(
+    world: World, status: str, code: int, said: str
+) -> None:
+    world.proposed = [proposed_row()]
+    world.answers = lambda one: world.decided.append(decided_row(status, "ann", one.command_id))
+    result = run("approve", "i-1:rollback")
+    assert result.exit_code == code
+    assert said in " ".join(result.output.split())
+
+
+def test_what_does_not_wait_is_not_decided_on(world: World) -> None:
+    missing = run("approve", "i-9")
+    assert missing.exit_code == 2
+    assert "no action 'i-9' waits for approval" in " ".join(missing.output.split())
+    world.proposed = [proposed_row(), proposed_row("i-1:fallback")]
+    several = run("reject", "i-1")
+    assert several.exit_code == 2
+    assert "name one of i-1:rollback, i-1:fallback" in " ".join(several.output.split())
+    world.decided = [decided_row("approved")]
+    done = run("approve", "i-1:rollback")
+    assert done.exit_code == 2
+    assert "waits no more: approved by ann: said so" in " ".join(done.output.split())
+    assert world.sent == []
+
+
+def test_alerts_show_what_waits_for_approval(world: World) -> None:
+    world.proposed = [proposed_row()]
+    said = " ".join(run("alerts").output.split())
+    assert "i-1:rollback waits for approval until" in said
+    assert "ai.model.version: v2 -> v1" in said
+    assert "1 alerts, 1 wait for approval" in said
+
+
 def test_a_wrong_matcher_is_told_by_the_commands_own_words(world: World) -> None:
     result = run("silence", "add", "model", "--reason", "test")
     assert result.exit_code == 2
@@ -90,7 +143,14 @@ def test_a_wrong_matcher_is_told_by_the_commands_own_words(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [["alerts"], ["ack", "i-1"], ["silence", "list"], ["silence", "expire", "s-1"]]
+    "command",
+    [
+        ["alerts"],
+        ["ack", "i-1"],
+        ["approve", "i-1:rollback"],
+        ["silence", "list"],
+        ["silence", "expire", "s-1"],
+    ],
 )
 def test_without_the_token_or_the_api_each_command_says_what_is_missing(
     world: World, monkeypatch: pytest.MonkeyPatch, command: list[str]
