@@ -154,6 +154,7 @@ class Gateway:
                 session,
                 key=self._loaded.secrets.get(name),
                 token=self._token,
+                wall_ns=self._emission.clock.wall_ns,
             )
             for name, entry in self._loaded.file.upstreams.items()
         }

@@ -10,6 +10,7 @@ import structlog
 from serving.gateway import metrics
 from serving.gateway.attempt import Failed, Opened, Question, Trouble, attempt
 from serving.gateway.breaker import Breakers, BreakerState
+from serving.gateway.dialect import Wording
 from serving.gateway.route import Hop
 from serving.gateway.upstream import Upstream
 
@@ -66,14 +67,14 @@ class Chain:
         self,
         hops: Sequence[Hop],
         question: Question,
-        prepare: Callable[[Hop, Upstream], tuple[bytes, Mapping[str, str]]],
+        prepare: Callable[[Hop, Upstream], tuple[Wording, Mapping[str, str]]],
     ) -> Answered | Exhausted:
         """Return the first answer that is fit for the client.
 
         Args:
             hops: in the order in which they are to be asked.
             question: what is asked.
-            prepare: makes the body and the headers for one of them.
+            prepare: words the request and its headers for one of them.
         """
         last = Exhausted(hops[0], None)
         lost: set[str] = set()  # not to be asked for another of its models
