@@ -14,7 +14,8 @@ TocsinError
     │   └── UnknownVariantError  no such flag, or the flag has no such variant
     ├── GatewayError             the gateway cannot start or go on
     │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
-    │   └── GatewayAddressError  it cannot, or must not, listen there
+    │   ├── GatewayAddressError  it cannot, or must not, listen there
+    │   └── GatewayWorkerError   one of its workers could not start
     ├── RolloutError             a rollout cannot begin, or its file cannot be read
     └── FleetError               the simulated fleet cannot do what it was asked
 """
@@ -36,6 +37,7 @@ __all__ = [
     "GatewayAddressError",
     "GatewayError",
     "GatewayFileError",
+    "GatewayWorkerError",
     "PreconditionError",
     "RolloutError",
     "ServingError",
@@ -101,6 +103,10 @@ class GatewayError(ServingError):
 
 class GatewayFileError(GatewayError):
     """The gateway's file is missing, torn, or not what it should be; the text names the place."""
+
+
+class GatewayWorkerError(GatewayError):
+    """A worker of the gateway ended before it could serve."""
 
 
 class GatewayAddressError(GatewayError):

@@ -19,7 +19,7 @@ from serving.flags.store import FlagStore
 from tests.support.broker import free_port
 from tests.support.waiting import until_true
 
-__all__ = ["GatewayProcess", "gateway_process"]
+__all__ = ["GatewayProcess", "children", "gateway_process"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,10 +34,26 @@ class GatewayProcess:
     log: Path
     process: subprocess.Popen[bytes]
 
+    @property
+    def workers(self) -> list[int]:
+        """Return the ids of its workers."""
+        return children(self.process.pid)
+
     def terminate(self, timeout_s: float = 60) -> int:
         """Ask it to end, as a service manager does, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
+
+
+def children(parent: int) -> list[int]:
+    """Return the ids of the processes that `parent` has started and that still run."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent and fields[0] not in "ZX":
+                found.append(int(directory.name))
+    return sorted(found)
 
 
 @contextmanager
