@@ -68,6 +68,7 @@ class Chain:
         hops: Sequence[Hop],
         question: Question,
         prepare: Callable[[Hop, Upstream], tuple[Wording, Mapping[str, str]]],
+        failures: list[str] | None = None,
     ) -> Answered | Exhausted:
         """Return the first answer that is fit for the client.
 
@@ -75,6 +76,7 @@ class Chain:
             hops: in the order in which they are to be asked.
             question: what is asked.
             prepare: words the request and its headers for one of them.
+            failures: gets `upstream:outcome` of each attempt that failed.
         """
         last = Exhausted(hops[0], None)
         lost: set[str] = set()  # not to be asked for another of its models
@@ -99,6 +101,8 @@ class Chain:
             metrics.ATTEMPTS.labels(hop.upstream, result.trouble).inc()
             self._failed(hop.upstream, result.trouble)
             last = Exhausted(hop, result)
+            if failures is not None:
+                failures.append(f"{hop.upstream}:{result.trouble}")
             if result.trouble in (Trouble.UNREACHABLE, Trouble.TIMEOUT):
                 lost.add(hop.upstream)
         return last

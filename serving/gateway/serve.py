@@ -154,6 +154,7 @@ class Server:
         )
 
         path = str(scope["path"])
+        failures: list[str] = []
 
         def prepare(hop: Hop, upstream: Upstream) -> tuple[Wording, Mapping[str, str]]:
             wording = upstream.dialect.word(
@@ -163,13 +164,7 @@ class Server:
 
         def begin(hop: Hop, upstream: Upstream) -> tuple[Wording, Mapping[str, str]]:
             # Said at once, so that a client that leaves before the answer counts where it waited.
-            declare(
-                scope,
-                model_version=hop.version,
-                provider=upstream.entry.provider,
-                server=upstream.address,
-                route=hop.route,
-            )
+            _declare(scope, hop, upstream, failures)
             return prepare(hop, upstream)
 
         hops = self._fitting(decision.hops, path, asked)
@@ -180,8 +175,11 @@ class Server:
         if shadow is not None and not isinstance(self._fitting([shadow], path, asked), Reply):
             upstream = self._chain.upstreams[shadow.upstream]
             self.shadows.send(shadow, upstream, question, *prepare(shadow, upstream))
-        result = await self._chain.ask(hops, question, begin)
+        result = await self._chain.ask(hops, question, begin, failures)
         if isinstance(result, Exhausted):
+            if failures:
+                last = result.hop
+                _declare(scope, last, self._chain.upstreams[last.upstream], failures)
             await send_reply(_exhausted(result), flow, send)
             return
         await self._hand_over(scope, send, flow, asked, result)
@@ -281,6 +279,17 @@ def _hides_usage(asked: Asked, upstream: Upstream) -> bool:
     """Tell whether an upstream tells a usage, asked or not, for which the client did not ask."""
     tells = upstream.dialect.tells_usage or upstream.entry.ask_usage
     return asked.hides_usage and tells and not upstream.entry.joined
+
+
+def _declare(scope: Scope, hop: Hop, upstream: Upstream, failures: Sequence[str]) -> None:
+    declare(
+        scope,
+        model_version=hop.version,
+        provider=upstream.entry.provider,
+        server=upstream.address,
+        route=hop.route,
+        failed_attempts=failures,
+    )
 
 
 def _told_of_an_error(scope: Scope) -> bool:
