@@ -44,6 +44,7 @@ _TYPES: Final[dict[str, pa.DataType]] = {
     "stream": pa.bool_(),
     "aborted": pa.bool_(),
     "tokens_estimated": pa.bool_(),
+    "failed_attempts": pa.list_(pa.string()),
     "finish_reasons": pa.list_(pa.string()),
     "input_tokens": pa.uint32(),
     "cached_input_tokens": pa.uint32(),

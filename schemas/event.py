@@ -48,6 +48,7 @@ class RequestEvent(Message):
         start_time_us, end_time_us: first byte in, last byte out (or the failure).
         server: host:port or pod that answered (``server.address``).
         model, model_version, lora_adapter: what answered; the version is what rollback changes.
+        failed_attempts: `upstream:outcome` of those that a gateway asked in vain before, in order.
         stream: None where nobody could see what was asked for.
         status_code: HTTP status sent; 200 also for a stream that broke later. None where the source
             tells of no HTTP.
@@ -76,6 +77,7 @@ class RequestEvent(Message):
     operation: Operation
     stream: bool | None = None
     route: Route = Route.STABLE
+    failed_attempts: tuple[Name, ...] = Field(default=(), max_length=20)
     feature: Name | None = None
     user_id: Name | None = None
     plan: Name | None = None

@@ -23,6 +23,7 @@ FIELD_MEANINGS: Final[dict[str, str]] = {
     "operation": "What was asked for.",
     "stream": "Whether the client asked for a stream; absent where a span does not tell.",
     "route": "Why this version was chosen.",
+    "failed_attempts": "Upstreams that a gateway asked in vain before, and why: `vllm-a:timeout`.",
     "feature": "The product feature behind the request: header `X-Tocsin-Feature` or `metadata`.",
     "user_id": "The end user: header `X-Tocsin-User` or OpenAI's `user`; never a metric's label.",
     "plan": "The user's plan: header `X-Tocsin-Plan` or `metadata`.",

@@ -23,6 +23,7 @@ OTEL_NAMES: Final[dict[str, str]] = {
     "operation": "gen_ai.operation.name",
     "stream": "gen_ai.request.stream",
     "route": "tocsin.route",
+    "failed_attempts": "tocsin.failed_attempts",
     "feature": "tocsin.feature",
     "user_id": "user.id",
     "plan": "tocsin.plan",

@@ -418,7 +418,12 @@ class GatewaySettings(_Section):
     host: str = "127.0.0.1"
     port: Port = 8800
     metrics_host: str = "127.0.0.1"
-    metrics_port: Port = 9466
+    metrics_port: Port = Field(
+        default=9470, description="of the first worker; each further one takes the next port"
+    )
+    workers: int = Field(
+        default=1, ge=1, le=256, description="processes that share the address and the rate limits"
+    )
     concurrency: Count = Field(default=1_000, description="requests at once; more are turned away")
     body_bytes: Count = 16 * 1024 * 1024
     answer_bytes: Count = Field(

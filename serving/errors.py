@@ -14,7 +14,8 @@ TocsinError
     │   └── UnknownVariantError  no such flag, or the flag has no such variant
     ├── GatewayError             the gateway cannot start or go on
     │   ├── GatewayFileError     the gateway's file is missing, torn, or not what it should be
-    │   └── GatewayAddressError  it cannot, or must not, listen there
+    │   ├── GatewayAddressError  it cannot, or must not, listen there
+    │   └── GatewayWorkerError   one of its workers could not start
     ├── OtlpError                what came over OTLP is not taken; has its HTTP status
     │   └── OtlpBusyError        too much at once, or no broker: the client tries again
     ├── SpanRefusedError         one span tells of a request and is wrong; its neighbours are taken
@@ -43,6 +44,7 @@ __all__ = [
     "GatewayAddressError",
     "GatewayError",
     "GatewayFileError",
+    "GatewayWorkerError",
     "LooksError",
     "OtlpAddressError",
     "OtlpBusyError",
@@ -122,6 +124,10 @@ class GatewayError(ServingError):
 
 class GatewayFileError(GatewayError):
     """The gateway's file is missing, torn, or not what it should be; the text names the place."""
+
+
+class GatewayWorkerError(GatewayError):
+    """A worker of the gateway ended before it could serve."""
 
 
 class GatewayAddressError(GatewayError):

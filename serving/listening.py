@@ -7,8 +7,11 @@ import socket
 __all__ = ["listen"]
 
 
-def listen(host: str, port: int, *, backlog: int = 1_024) -> socket.socket:
+def listen(host: str, port: int, *, backlog: int = 1_024, shared: bool = False) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one.
+
+    With `shared`, other processes of the same user can listen at the same address, and the kernel
+    spreads connections over them (`SO_REUSEPORT`).
 
     Its connections inherit TCP_NODELAY. asyncio sets that itself only on sockets that it made, and
     without it a second small write waits for the client's delayed acknowledgement: 40 ms between
@@ -18,6 +21,6 @@ def listen(host: str, port: int, *, backlog: int = 1_024) -> socket.socket:
         OSError: the address is taken, or not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.create_server((host, port), family=family, backlog=backlog)
+    sock = socket.create_server((host, port), family=family, backlog=backlog, reuse_port=shared)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

@@ -35,6 +35,8 @@ class Origin:
     server: str
     provider: str
     model_version: str = ""
+    failed_attempts: tuple[str, ...] = ()
+    """`upstream:outcome` of others that were asked before."""
 
 
 def take_usage(state: Mapping[str, Any], answer: Answer) -> None:
@@ -100,6 +102,7 @@ def build_event(
         "operation": exchange.operation,
         "stream": asked.stream or exchange.streaming,
         "route": exchange.sender.route,
+        "failed_attempts": origin.failed_attempts,
         "feature": exchange.sender.feature or asked.feature,
         "user_id": exchange.sender.user_id or asked.user_id,
         "plan": exchange.sender.plan or asked.plan,

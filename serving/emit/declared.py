@@ -2,13 +2,13 @@
 
 The environment names one model version for a whole server. An application that chooses by flags
 (the gateway, the simulated fleet) declares its choice in the ASGI scope, which the middleware reads
-when the request is over: `scope["state"]["tocsin"]` may hold `model_version`, `provider` and
-`route`, each of them optional.
+when the request is over: `scope["state"]["tocsin"]` may hold `model_version`, `provider`, `server`,
+`route` and `failed_attempts`, each of them optional.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from serving.emit.request import Sender, clean_name
 __all__ = ["STATE_KEY", "declare", "take_declared"]
 
 STATE_KEY: Final = "tocsin"
+_MOST: Final = 20
 
 
 def declare(
@@ -28,6 +29,7 @@ def declare(
     provider: str | None = None,
     server: str | None = None,
     route: Route | None = None,
+    failed_attempts: Sequence[str] = (),
 ) -> None:
     """Declare what answers this request; what is None stays as the server's settings have it."""
     said = {
@@ -35,6 +37,7 @@ def declare(
         "provider": provider,
         "server": server,
         "route": route,
+        "failed_attempts": tuple(failed_attempts),
     }
     state = scope.setdefault("state", {})
     state[STATE_KEY] = {key: value for key, value in said.items() if value is not None}
@@ -52,6 +55,9 @@ def take_declared(
         server=clean_name(said.get("server")) or origin.server,
         provider=clean_name(said.get("provider")) or origin.provider,
         model_version=clean_name(said.get("model_version")) or origin.model_version,
+        failed_attempts=tuple(
+            name for item in said.get("failed_attempts", ())[:_MOST] if (name := clean_name(item))
+        ),
     )
     route = said.get("route")
     return origin, replace(sender, route=Route(route)) if route in tuple(Route) else sender

@@ -84,7 +84,7 @@ class Exchange:
         kind = message["type"]
         if kind == "http.disconnect":
             # After the last byte every connection "disconnects".
-            if self.complete_at is None and self.disconnected_at is None:
+            if self.complete_at is None and self.disconnected_at is None and not self._told:
                 self.disconnected_at = at
         elif kind == "http.request" and self.asked is None:
             chunk = message.get("body", b"")
@@ -151,7 +151,7 @@ class Exchange:
 
     def undeliverable(self, at: float) -> None:
         """Note that the server could not hand a message to the client."""
-        if self.disconnected_at is None:
+        if self.disconnected_at is None and not self._told:
             self.disconnected_at = at
             self.complete_at = None
 
@@ -166,6 +166,11 @@ class Exchange:
             read_tail(body[-_TAIL:], self.answer)
             return
         read_body(self.operation, self.status, body, self.answer)
+
+    @property
+    def _told(self) -> bool:
+        """Tell whether the client knows already that the stream failed: then it may well leave."""
+        return self.streaming and self.answer.error_type is not None
 
     @property
     def aborted(self) -> bool:

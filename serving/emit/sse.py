@@ -29,6 +29,11 @@ class SSEParser:
         self._first = True
         self.skipped = 0
 
+    @property
+    def oversize(self) -> bool:
+        """Tell whether the event that has not ended yet is beyond the limit already."""
+        return self._oversize
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of the events that `chunk` completes, in order."""
         # What vLLM sends nearly always: exactly one event of one line.

@@ -18,6 +18,7 @@ from serving.emit.sink import EventSink
 from serving.flags.reader import FlagReader
 from serving.gateway import metrics
 from serving.gateway.breaker import Breakers
+from serving.gateway.buckets import Buckets
 from serving.gateway.chain import Chain
 from serving.gateway.flow import ABORT_KEY, FLOW_KEY, ClientStalledError, Flow, sweep
 from serving.gateway.in_force import FlagWatch, InForce
@@ -58,6 +59,7 @@ class Gateway:
         flags: where flags are read; opened by whoever owns it.
         sink: where events go.
         clock: both clocks.
+        buckets: of the rate limits, when other processes share them.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Gateway:
         sink: EventSink,
         *,
         clock: Clock | None = None,
+        buckets: Buckets | None = None,
     ) -> None:
         self._loaded = loaded
         self._settings = settings.gateway
@@ -82,7 +85,7 @@ class Gateway:
         self._now = self._emission.clock.monotonic
         self._keys = KeyRing(loaded.file.keys)
         self.flags = FlagWatch(flags, poll_s=self._settings.flags_poll_s, changed=_flags_changed)
-        self.limiter = RateLimiter(loaded.file.limits)
+        self.limiter = RateLimiter(loaded.file.limits, buckets)
         self.breakers = Breakers(loaded.file.upstreams, loaded.file.breaker)
         self._flows: set[Flow] = set()
         self._watched = TocsinMiddleware(self._inner, self._emission)
@@ -154,6 +157,7 @@ class Gateway:
                 session,
                 key=self._loaded.secrets.get(name),
                 token=self._token,
+                wall_ns=self._emission.clock.wall_ns,
             )
             for name, entry in self._loaded.file.upstreams.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -13,11 +13,14 @@ import orjson
 
 from serving.emit.error_class import find_error
 from serving.emit.sse import SSEParser
+from serving.gateway.dialect import GarbageError, Translator, Wording
+from serving.gateway.replies import JSON
 from serving.gateway.upstream import Upstream
 
 __all__ = ["Failed", "Opened", "Question", "Trouble", "attempt"]
 
 _ERROR_LIMIT: Final = 65_536
+_TAIL_S: Final = 1.0
 _PARSED: Final = 1_048_576
 _SSE_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 
@@ -46,9 +49,8 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, the same at every upstream but for the model's name and the headers."""
+    """What is asked, in whatever words."""
 
-    path: str
     stream: bool
     answer_bytes: int
     patience_s: float
@@ -64,6 +66,25 @@ class Opened:
     content_type: bytes
     body: bytes
     whole: bool
+    translator: Translator | None = None
+
+    async def read(self) -> bytes:
+        """Return what comes next of a stream, for the client to read; nothing at its end.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, GarbageError: the upstream broke it off.
+        """
+        content = self.response.content
+        translator = self.translator
+        if translator is None:
+            return await content.readany()
+        while not translator.ended:
+            if not (chunk := await content.readany()):
+                raise aiohttp.ClientPayloadError("the stream ended without its last event")
+            if said := translator.feed(chunk):
+                return said
+        await _to_end(self.response)
+        return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +99,24 @@ class Failed:
 
 
 async def attempt(
-    upstream: Upstream, question: Question, body: bytes, headers: Mapping[str, str]
+    upstream: Upstream, question: Question, wording: Wording, headers: Mapping[str, str]
 ) -> Opened | Failed:
     """Ask one upstream; what goes wrong before there is something for the client is returned."""
     response: aiohttp.ClientResponse | None = None
     result: Opened | Failed | None = None
     try:
         async with asyncio.timeout(question.patience_s):
-            response = await upstream.ask(question.path, body, headers, stream=question.stream)
-            result = await _look(response, question)
+            response = await upstream.ask(
+                wording.path, wording.body, headers, stream=question.stream
+            )
+            result = await _look(response, question, wording.translator)
     except aiohttp.ClientConnectorError:
         result = Failed(Trouble.UNREACHABLE)
     except TimeoutError:  # aiohttp's are of this kind as well
         result = Failed(Trouble.TIMEOUT)
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
         result = Failed(Trouble.BROKEN)
-    except (aiohttp.ClientError, ValueError):  # no HTTP, or heads beyond every limit
+    except (aiohttp.ClientError, GarbageError, ValueError):  # no HTTP, or heads beyond every limit
         result = Failed(Trouble.BAD_ANSWER)
     finally:
         if response is not None and not isinstance(result, Opened):
@@ -101,15 +124,23 @@ async def attempt(
     return result
 
 
-async def _look(response: aiohttp.ClientResponse, question: Question) -> Opened | Failed:
+async def _look(
+    response: aiohttp.ClientResponse, question: Question, translator: Translator | None
+) -> Opened | Failed:
     status = response.status
     kind = response.headers.get("Content-Type", "").encode("latin-1", "replace")
     if status >= 400:
-        return await _refused(response, status, kind)
+        body = await _whole(response, _ERROR_LIMIT)
+        words = body if body and kind.startswith(JSON[1]) and _is_object(body) else None
+        if translator is not None:
+            status, words = translator.refusal(status, words or b"")
+        return _refused(response, status, words)
     packed = response.headers.get("Content-Encoding", "identity") != "identity"
     if packed or not 200 <= status < 300:
         return Failed(Trouble.BAD_ANSWER)
     if question.stream and kind.startswith(b"text/event-stream"):
+        if translator is not None:
+            return await _translated(response, kind, translator)
         first = await response.content.readany()
         if not first:
             return Failed(Trouble.BROKEN)
@@ -121,25 +152,53 @@ async def _look(response: aiohttp.ClientResponse, question: Question) -> Opened 
     if not kind.startswith(b"application/json"):
         return Failed(Trouble.BAD_ANSWER)
     whole = await _whole(response, question.answer_bytes)
+    if whole is not None and translator is not None:
+        whole = translator.whole(whole)
     if whole is None or not _is_object(whole):
         return Failed(Trouble.BAD_ANSWER)
     return Opened(response, status, kind, whole, whole=True)
 
 
-async def _refused(response: aiohttp.ClientResponse, status: int, kind: bytes) -> Opened | Failed:
-    body = await _whole(response, _ERROR_LIMIT)
-    words = body if body and kind.startswith(b"application/json") and _is_object(body) else None
+async def _translated(
+    response: aiohttp.ClientResponse, kind: bytes, translator: Translator
+) -> Opened | Failed:
+    """Look at a stream up to its first output: until then its error is as good as a refusal."""
+    opened = Opened(response, response.status, kind, b"", whole=False, translator=translator)
+    first = await opened.read()
+    if translator.failure is not None:
+        return _refused(response, *translator.failure)
+    return replace(opened, body=first)
+
+
+def _refused(response: aiohttp.ClientResponse, status: int, words: bytes | None) -> Opened | Failed:
+    """Return what an error comes to.
+
+    Args:
+        response: the answer that held it.
+        status: of the error.
+        words: an object in JSON for the client, if the upstream had one.
+    """
     if status == 429:
         return Failed(Trouble.RATE_LIMITED, 429, words, response.headers.get("Retry-After"))
-    if status in (401, 403):
-        return Failed(Trouble.REFUSED_KEY)  # our key, and none of the client's business
+    if status in (401, 402, 403):  # our key and our bill, and none of the client's business
+        return Failed(Trouble.REFUSED_KEY)
     if status == 404:
         return Failed(Trouble.NOT_THERE, 404, words)
     if status >= 500 or status == 408:
         return Failed(Trouble.ERROR, status, words, response.headers.get("Retry-After"))
     if words is None:
         return Failed(Trouble.BAD_ANSWER)
-    return Opened(response, status, kind, words, whole=True)
+    return Opened(response, status, JSON[1], words, whole=True)
+
+
+async def _to_end(response: aiohttp.ClientResponse) -> None:
+    """Read the nothing after a last event, so that the connection can serve again."""
+    try:
+        async with asyncio.timeout(_TAIL_S):
+            while await response.content.readany():
+                pass
+    except (aiohttp.ClientError, TimeoutError):
+        response.close()
 
 
 async def _whole(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

@@ -13,16 +13,22 @@ class TokenBucket:
 
     Args:
         per_minute: the rate, and the capacity.
-        at: now; the bucket starts full.
+        at: now.
+        level: what is in it; a new bucket is full.
     """
 
     __slots__ = ("_at", "_level", "capacity", "per_s")
 
-    def __init__(self, per_minute: float, at: float) -> None:
+    def __init__(self, per_minute: float, at: float, level: float | None = None) -> None:
         self.capacity = per_minute
         self.per_s = per_minute / 60
-        self._level = per_minute
+        self._level = per_minute if level is None else min(per_minute, level)
         self._at = at
+
+    @property
+    def state(self) -> tuple[float, float]:
+        """Return the level and when it was that: with the rate, all that there is to keep."""
+        return self._level, self._at
 
     def level(self, at: float) -> float:
         """Return what is in it; below zero is debt."""

@@ -10,6 +10,7 @@ import structlog
 from serving.gateway import metrics
 from serving.gateway.attempt import Failed, Opened, Question, Trouble, attempt
 from serving.gateway.breaker import Breakers, BreakerState
+from serving.gateway.dialect import Wording
 from serving.gateway.route import Hop
 from serving.gateway.upstream import Upstream
 
@@ -66,14 +67,16 @@ class Chain:
         self,
         hops: Sequence[Hop],
         question: Question,
-        prepare: Callable[[Hop, Upstream], tuple[bytes, Mapping[str, str]]],
+        prepare: Callable[[Hop, Upstream], tuple[Wording, Mapping[str, str]]],
+        failures: list[str] | None = None,
     ) -> Answered | Exhausted:
         """Return the first answer that is fit for the client.
 
         Args:
             hops: in the order in which they are to be asked.
             question: what is asked.
-            prepare: makes the body and the headers for one of them.
+            prepare: words the request and its headers for one of them.
+            failures: gets `upstream:outcome` of each attempt that failed.
         """
         last = Exhausted(hops[0], None)
         lost: set[str] = set()  # not to be asked for another of its models
@@ -98,6 +101,8 @@ class Chain:
             metrics.ATTEMPTS.labels(hop.upstream, result.trouble).inc()
             self._failed(hop.upstream, result.trouble)
             last = Exhausted(hop, result)
+            if failures is not None:
+                failures.append(f"{hop.upstream}:{result.trouble}")
             if result.trouble in (Trouble.UNREACHABLE, Trouble.TIMEOUT):
                 lost.add(hop.upstream)
         return last

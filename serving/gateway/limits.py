@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.gateway.bucket import TokenBucket
+from serving.gateway.buckets import BucketKey, Buckets, MemoryBuckets
 from serving.gateway.model import LimitRule
 
 __all__ = ["Grant", "Identity", "Limited", "RateLimiter"]
@@ -35,30 +35,26 @@ class Grant:
     """A request that was let through, with the token buckets that it has to settle with."""
 
     reserved: float
-    buckets: tuple[TokenBucket, ...] = ()
+    buckets: tuple[BucketKey, ...] = ()
 
 
 class RateLimiter:
-    """Buckets by rule and name, made when first needed; the longest unused go when there are many.
+    """Buckets by rule and name, made when first needed.
 
     Tokens are reserved by what the prompt seems to hold and settled when the answer is over.
     Whoever has no name shares one bucket with all others that have none.
 
     Args:
         profiles: rules by profile; the first profile holds when another one is unknown.
-        capacity: buckets that are kept.
+        buckets: where they are kept; in this process's memory by default.
     """
 
     def __init__(
-        self, profiles: Mapping[str, Sequence[LimitRule]], *, capacity: int = 100_000
+        self, profiles: Mapping[str, Sequence[LimitRule]], buckets: Buckets | None = None
     ) -> None:
         self._profiles = dict(profiles)
         self._default = next(iter(self._profiles), "")
-        self._capacity = capacity
-        self._buckets: OrderedDict[tuple[str, int, str, str], TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
+        self._buckets = MemoryBuckets() if buckets is None else buckets
 
     def profile(self, name: str) -> str:
         """Return the profile that holds when the flag says `name`."""
@@ -74,8 +70,14 @@ class RateLimiter:
             profile: what the flag says.
         """
         profile = self.profile(profile)
-        charged: list[tuple[TokenBucket, float]] = []
-        to_settle: list[TokenBucket] = []
+        if not self._profiles.get(profile):
+            return Grant(tokens)
+        with self._buckets.locked():
+            return self._admit(who, tokens, at, profile)
+
+    def _admit(self, who: Identity, tokens: float, at: float, profile: str) -> Grant | Limited:
+        charged: list[tuple[BucketKey, TokenBucket, float]] = []
+        to_settle: list[BucketKey] = []
         longest: Limited | None = None
         for place, rule in enumerate(self._profiles.get(profile, ())):
             name = _name(rule, who)
@@ -87,35 +89,31 @@ class RateLimiter:
             ):
                 if rate is None:
                     continue
-                bucket = self._bucket((profile, place, unit, name), rate, at)
-                charged.append((bucket, amount))
+                key = BucketKey(profile, place, unit, name, rate)
+                bucket = self._buckets.get(key, at)
+                charged.append((key, bucket, amount))
                 if unit == "tokens":
-                    to_settle.append(bucket)
+                    to_settle.append(key)
                 wait_s = bucket.wait_s(amount, at)
                 if wait_s > 0 and (longest is None or wait_s > longest.wait_s):
                     reason = f"{rate:g} {unit} a minute for each {rule.by}"
                     longest = Limited(wait_s, reason)
         if longest is not None:
             return longest
-        for bucket, amount in charged:
+        for key, bucket, amount in charged:
             bucket.charge(amount, at)
+            self._buckets.put(key, bucket)
         return Grant(tokens, tuple(to_settle))
 
     def settle(self, grant: Grant, tokens: float | None, at: float) -> None:
         """Charge the tokens that a request really took instead of the estimate; None keeps it."""
-        if tokens is not None:
-            for bucket in grant.buckets:
+        if tokens is None or not grant.buckets:
+            return
+        with self._buckets.locked():
+            for key in grant.buckets:
+                bucket = self._buckets.get(key, at)
                 bucket.charge(tokens - grant.reserved, at)
-
-    def _bucket(self, key: tuple[str, int, str, str], rate: float, at: float) -> TokenBucket:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(rate, at)
-            if len(self._buckets) > self._capacity:
-                self._buckets.popitem(last=False)
-        else:
-            self._buckets.move_to_end(key)
-        return bucket
+                self._buckets.put(key, bucket)
 
 
 def _name(rule: LimitRule, who: Identity) -> str | None:

@@ -23,10 +23,12 @@ class _Model(BaseModel):
 
 
 class UpstreamEntry(_Model):
-    """A server that speaks OpenAI's protocol.
+    """A server that speaks OpenAI's protocol, or Anthropic's.
 
     Attributes:
         base_url: up to and with `/v1`.
+        api: what it speaks; requests for `anthropic` are translated.
+        max_tokens: the limit that Anthropic's API gets for requests without one; 4,096 if None.
         provider: the value of `ai.model.provider` that prefers it; events carry it.
         api_key_env: the environment variable that holds its key; none sends none.
         joined: it runs Tocsin's middleware with the gateway's token, so its view of a request is
@@ -38,11 +40,21 @@ class UpstreamEntry(_Model):
 
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
     provider: Name
+    api: Literal["openai", "anthropic"] = "openai"
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     joined: bool = False
     ask_usage: bool = True
     forward_headers: tuple[_HeaderName, ...] = ()
     guardrail_header: _HeaderName = "X-Guardrails"
+
+    @model_validator(mode="after")
+    def _of_its_api(self) -> Self:
+        if self.api == "anthropic" and self.joined:
+            raise ValueError("joined: Anthropic's API does not run Tocsin's middleware")
+        if self.api != "anthropic" and self.max_tokens is not None:
+            raise ValueError("max_tokens: only with api: anthropic")
+        return self
 
 
 class Target(_Model):

@@ -16,11 +16,12 @@ from serving.emit.sink import EventSink
 from serving.errors import GatewayAddressError
 from serving.flags.reader import FlagReader
 from serving.gateway.app import Gateway
+from serving.gateway.buckets import Buckets
 from serving.gateway.guard import guarded_protocol
 from serving.gateway.load import LoadedGateway, load_gateway
 from serving.listening import listen
 
-__all__ = ["check_exposure", "run_gateway"]
+__all__ = ["check_exposure", "listen_at", "run_gateway"]
 
 _HEAD_LIMIT = 65_536
 
@@ -34,6 +35,7 @@ async def run_gateway(
     loaded: LoadedGateway | None = None,
     sock: socket.socket | None = None,
     made: Callable[[Gateway], None] | None = None,
+    buckets: Buckets | None = None,
 ) -> None:
     """Serve until `stop` is set, then finish what runs.
 
@@ -45,6 +47,7 @@ async def run_gateway(
         loaded: the gateway's file, when it has been read.
         sock: listens already, instead of at the address of the settings.
         made: told the application before it serves.
+        buckets: of the rate limits, when other processes share them.
 
     Raises:
         GatewayFileError: the gateway's file is wrong.
@@ -52,10 +55,10 @@ async def run_gateway(
     """
     loaded = loaded or load_gateway(settings.gateway.config)
     check_exposure(settings.gateway.host, keys=len(loaded.file.keys))
-    sock = sock or _listen(settings.gateway.host, settings.gateway.port)
+    sock = sock or listen_at(settings.gateway.host, settings.gateway.port)
     sink = sink or KafkaEmitter(settings.emit, settings.kafka)
     with FlagReader(settings.flags.path, poll_s=settings.gateway.flags_poll_s) as flags:
-        gateway = Gateway(loaded, settings, flags, sink)
+        gateway = Gateway(loaded, settings, flags, sink, buckets=buckets)
         if made is not None:
             made(gateway)
         server = _Server(_config(gateway, settings.gateway.header_timeout_s))
@@ -132,9 +135,14 @@ def _config(gateway: Gateway, header_timeout_s: float) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_at(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a socket that listens, which other processes may do at the same address if `shared`.
+
+    Raises:
+        GatewayAddressError: it cannot listen there.
+    """
     try:
-        return listen(host, port)
+        return listen(host, port, shared=shared)
     except OSError as error:
         raise GatewayAddressError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another address "

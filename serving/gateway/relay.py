@@ -11,6 +11,7 @@ from schemas.event import Operation
 from serving.emit.joined import FACTS_HEADER
 from serving.emit.middleware import Send
 from serving.gateway.attempt import Opened, Trouble
+from serving.gateway.dialect import GarbageError
 from serving.gateway.flow import Flow
 from serving.gateway.replies import Reply, error_event
 from serving.gateway.whole_events import EndlessEventError, WholeEvents
@@ -66,7 +67,6 @@ async def relay(
     flow.streaming = True
     headers = [(b"content-type", opened.content_type), *_STREAM_HEADERS]
     await send({"type": "http.response.start", "status": opened.status, "headers": headers})
-    content = opened.response.content
     trouble: Trouble | None = None
     size = 0
     chunk = opened.body
@@ -78,8 +78,8 @@ async def relay(
                 break
             if whole := events.feed(chunk):
                 await send({"type": "http.response.body", "body": whole, "more_body": True})
-            chunk = await content.readany()
-    except EndlessEventError:
+            chunk = await opened.read()
+    except (EndlessEventError, GarbageError):
         trouble = Trouble.BAD_ANSWER
     except asyncio.CancelledError:
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from serving.gateway.asked import Asked, read_asked
 from serving.gateway.attempt import Question, Trouble
 from serving.gateway.body import read_body
 from serving.gateway.chain import Answered, Chain, Exhausted
+from serving.gateway.dialect import Wording
 from serving.gateway.flow import FLOW_KEY, ClientStalledError, Flow
 from serving.gateway.in_force import FlagWatch, InForce
 from serving.gateway.limits import Identity, Limited, RateLimiter
@@ -145,7 +146,6 @@ class Server:
     ) -> None:
         settings = self._settings
         question = Question(
-            path=str(scope["path"]),
             stream=asked.stream,
             answer_bytes=settings.answer_bytes,
             patience_s=settings.first_token_timeout_s
@@ -153,29 +153,48 @@ class Server:
             else settings.answer_timeout_s,
         )
 
-        def prepare(hop: Hop, upstream: Upstream) -> tuple[bytes, Mapping[str, str]]:
-            body = asked.body_for(hop.model, ask_usage=_asks_usage(asked, upstream))
-            return body, upstream.headers(scope["headers"], strict=flags.strict)
+        path = str(scope["path"])
+        failures: list[str] = []
 
-        def begin(hop: Hop, upstream: Upstream) -> tuple[bytes, Mapping[str, str]]:
-            # Said at once, so that a client that leaves before the answer counts where it waited.
-            declare(
-                scope,
-                model_version=hop.version,
-                provider=upstream.entry.provider,
-                server=upstream.address,
-                route=hop.route,
+        def prepare(hop: Hop, upstream: Upstream) -> tuple[Wording, Mapping[str, str]]:
+            wording = upstream.dialect.word(
+                path, asked, hop.model, ask_usage=_hides_usage(asked, upstream)
             )
+            return wording, upstream.headers(wording, scope["headers"], strict=flags.strict)
+
+        def begin(hop: Hop, upstream: Upstream) -> tuple[Wording, Mapping[str, str]]:
+            # Said at once, so that a client that leaves before the answer counts where it waited.
+            _declare(scope, hop, upstream, failures)
             return prepare(hop, upstream)
 
-        if (shadow := decision.shadow) is not None:
+        hops = self._fitting(decision.hops, path, asked)
+        if isinstance(hops, Reply):
+            await send_reply(hops, flow, send)
+            return
+        shadow = decision.shadow
+        if shadow is not None and not isinstance(self._fitting([shadow], path, asked), Reply):
             upstream = self._chain.upstreams[shadow.upstream]
             self.shadows.send(shadow, upstream, question, *prepare(shadow, upstream))
-        result = await self._chain.ask(decision.hops, question, begin)
+        result = await self._chain.ask(hops, question, begin, failures)
         if isinstance(result, Exhausted):
+            if failures:
+                last = result.hop
+                _declare(scope, last, self._chain.upstreams[last.upstream], failures)
             await send_reply(_exhausted(result), flow, send)
             return
         await self._hand_over(scope, send, flow, asked, result)
+
+    def _fitting(self, hops: Sequence[Hop], path: str, asked: Asked) -> Sequence[Hop] | Reply:
+        """Return the hops that can be asked this at all, or why none of them can."""
+        fitting: list[Hop] = []
+        first: Reply | None = None
+        for hop in hops:
+            misfit = self._chain.upstreams[hop.upstream].dialect.misfit(path, asked)
+            if misfit is None:
+                fitting.append(hop)
+            else:
+                first = first or misfit
+        return fitting or first or hops
 
     async def _hand_over(
         self, scope: Scope, send: Send, flow: Flow, asked: Asked, answered: Answered
@@ -184,7 +203,7 @@ class Server:
         joined = upstream.entry.joined
         if joined and _FACTS not in opened.response.headers:
             self._not_joined(upstream.name)
-        events = WholeEvents(usage=_asks_usage(asked, upstream), facts=joined)
+        events = WholeEvents(usage=_hides_usage(asked, upstream), facts=joined)
         trouble: Trouble | None = None
         gone = True
         try:
@@ -197,7 +216,8 @@ class Server:
             if not opened.whole and (gone or trouble is not None):
                 opened.response.close()
             if trouble is None and not opened.whole and _told_of_an_error(scope):
-                trouble = Trouble.ERROR  # the stream ended well, with the upstream's own error
+                # The stream ended well, with the upstream's own error. Clients often leave at it.
+                trouble, gone = Trouble.ERROR, False
             self._chain.ended(answered, trouble, gone=gone)
             self._learn(scope, events, joined=joined)
 
@@ -255,9 +275,21 @@ class Server:
             )
 
 
-def _asks_usage(asked: Asked, upstream: Upstream) -> bool:
-    """Tell whether an upstream is asked for a usage that the client does not want."""
-    return asked.hides_usage and upstream.entry.ask_usage and not upstream.entry.joined
+def _hides_usage(asked: Asked, upstream: Upstream) -> bool:
+    """Tell whether an upstream tells a usage, asked or not, for which the client did not ask."""
+    tells = upstream.dialect.tells_usage or upstream.entry.ask_usage
+    return asked.hides_usage and tells and not upstream.entry.joined
+
+
+def _declare(scope: Scope, hop: Hop, upstream: Upstream, failures: Sequence[str]) -> None:
+    declare(
+        scope,
+        model_version=hop.version,
+        provider=upstream.entry.provider,
+        server=upstream.address,
+        route=hop.route,
+        failed_attempts=failures,
+    )
 
 
 def _told_of_an_error(scope: Scope) -> bool:

@@ -10,6 +10,7 @@ import aiohttp
 
 from serving.gateway import metrics
 from serving.gateway.attempt import Opened, Question, attempt
+from serving.gateway.dialect import GarbageError, Wording
 from serving.gateway.route import Hop
 from serving.gateway.upstream import Upstream
 
@@ -32,14 +33,14 @@ class Shadows:
         hop: Hop,
         upstream: Upstream,
         question: Question,
-        body: bytes,
+        wording: Wording,
         headers: Mapping[str, str],
     ) -> None:
         """Send a copy in the background."""
         if len(self._tasks) >= self._most:
             _count(hop, "skipped")
             return
-        task = asyncio.create_task(_ask(hop, upstream, question, body, headers))
+        task = asyncio.create_task(_ask(hop, upstream, question, wording, headers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -51,18 +52,22 @@ class Shadows:
 
 
 async def _ask(
-    hop: Hop, upstream: Upstream, question: Question, body: bytes, headers: Mapping[str, str]
+    hop: Hop,
+    upstream: Upstream,
+    question: Question,
+    wording: Wording,
+    headers: Mapping[str, str],
 ) -> None:
-    result = await attempt(upstream, question, body, headers)
+    result = await attempt(upstream, question, wording, headers)
     if not isinstance(result, Opened):
         _count(hop, result.trouble)
         return
     outcome = "broken"
     try:
         size = 0
-        with suppress(aiohttp.ClientError, TimeoutError):
+        with suppress(aiohttp.ClientError, GarbageError, TimeoutError):
             async with asyncio.timeout(question.patience_s):
-                while chunk := await result.response.content.readany():
+                while not result.whole and (chunk := await result.read()):
                     size += len(chunk)
                     if size > question.answer_bytes:
                         return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import aiohttp
@@ -13,6 +14,8 @@ from yarl import URL
 
 from schemas.settings import GatewaySettings
 from serving.emit.joined import JOIN_HEADER
+from serving.gateway.anthropic.dialect import AnthropicDialect
+from serving.gateway.dialect import Dialect, OpenAIDialect, Wording
 from serving.gateway.model import UpstreamEntry
 
 __all__ = ["Upstream", "open_session"]
@@ -31,6 +34,7 @@ _ALWAYS: Final = (
 
 _TO_JOINED: Final = (b"x-tocsin-feature", b"x-tocsin-user", b"x-tocsin-plan")
 _LARGE: Final = 512 * 1024
+_MAX_TOKENS: Final = 4_096
 
 
 def open_session(settings: GatewaySettings) -> aiohttp.ClientSession:
@@ -60,6 +64,7 @@ class Upstream:
         session: the connections.
         key: its API key.
         token: proves to a joined server that a gateway asks.
+        wall_ns: UTC nanoseconds.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class Upstream:
         *,
         key: SecretStr | None = None,
         token: SecretStr | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.name = name
         self.entry = entry
+        self.dialect = _dialect(entry, wall_ns)
         self.inflight = 0
         base = URL(entry.base_url.rstrip("/") + "/")
         self.address = base.authority
@@ -82,8 +89,7 @@ class Upstream:
         self._session = session
         self._forward = frozenset(_ALWAYS) | {h.lower().encode() for h in entry.forward_headers}
         self._own = [("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
-        if key is not None:
-            self._own.append(("Authorization", f"Bearer {key.get_secret_value()}"))
+        self._own += self.dialect.credentials(key)
         if entry.joined:
             self._forward |= set(_TO_JOINED)
             if token is not None and token.get_secret_value():
@@ -100,7 +106,9 @@ class Upstream:
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.address!r})"  # nothing secret
 
-    def headers(self, client: list[tuple[bytes, bytes]], *, strict: bool) -> CIMultiDict[str]:
+    def headers(
+        self, wording: Wording, client: list[tuple[bytes, bytes]], *, strict: bool
+    ) -> CIMultiDict[str]:
         """Return the headers of a request, from the client's and the upstream's own."""
         found: CIMultiDict[str] = CIMultiDict(self._own)
         for name, value in client:
@@ -110,6 +118,10 @@ class Upstream:
                     found[name.decode("latin-1")] = text
         if strict:
             found[self.entry.guardrail_header] = "strict"
+        for header, own in wording.headers.items():
+            found.popall(header, None)
+            if own is not None:
+                found[header] = own
         return found
 
     async def ask(
@@ -130,3 +142,9 @@ class Upstream:
             timeout=self._timeouts[stream],
             allow_redirects=False,
         )
+
+
+def _dialect(entry: UpstreamEntry, wall_ns: Callable[[], int]) -> Dialect:
+    if entry.api == "anthropic":
+        return AnthropicDialect(max_tokens=entry.max_tokens or _MAX_TOKENS, wall_ns=wall_ns)
+    return OpenAIDialect()

@@ -42,7 +42,7 @@ In the model server's own `/metrics`, beside vLLM's.
 _GATEWAY = """\
 ## Of the gateway
 
-At `http://HOST:PORT/metrics`, as `TOCSIN_GATEWAY__METRICS_HOST` and `_METRICS_PORT` say (9466),
+At `http://HOST:PORT/metrics`, as `TOCSIN_GATEWAY__METRICS_HOST` and `_METRICS_PORT` say (9470),
 beside the emitter's.
 """
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from schemas.settings import _known_variables, load_settings
+from schemas.settings import Settings, _known_variables, load_settings
 from serving.gateway import metrics as gateway_metrics
 from streams import metrics
 from tocsin.cli.main import app
@@ -199,6 +199,20 @@ def test_prometheus_asks_the_port_that_the_worker_opens() -> None:
     assert source["names"] == ["worker"]
     assert str(source["port"]) == environment["TOCSIN_STREAMS__METRICS_PORT"]
     assert environment["TOCSIN_STREAMS__METRICS_PORT"] in str(SERVICES["worker"]["healthcheck"])
+
+
+@pytest.mark.parametrize(
+    ("job_name", "port"),
+    [
+        ("tocsin-worker", Settings().streams.metrics_port),
+        ("tocsin-executor", Settings().actuators.metrics_port),
+        ("tocsin-gateway", Settings().gateway.metrics_port),
+    ],
+)
+def test_prometheus_asks_each_process_at_its_own_port(job_name: str, port: int) -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    [job] = [job for job in config["scrape_configs"] if job["job_name"] == job_name]
+    assert [source["port"] for source in job["dns_sd_configs"]] == [port]
 
 
 def test_the_rules_about_tocsin_itself_use_metrics_that_exist() -> None:

@@ -33,6 +33,19 @@ MODEL, LORA = "tiny", "tiny-lora"
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 RESPONSES, MESSAGES, EMBEDDINGS = "/v1/responses", "/v1/messages", "/v1/embeddings"
 _HELLO = [{"role": "user", "content": "hello"}]
+_RING = {
+    "type": "object",
+    "properties": {
+        "how": {"type": "string", "enum": ["softly", "loudly"]},
+        "times": {"type": "integer", "enum": [1, 2, 3]},
+    },
+    "required": ["how", "times"],
+    "additionalProperties": False,
+}
+_TOOL = {"name": "ring", "description": "Ring the bell.", "parameters": _RING, "strict": True}
+_BLANKS = {"204": -100, "205": -100, "208": -100, "227": -100}
+"""Against tab, line feed, return and space: where JSON allows them, a random model never ends."""
+_NAMED = {"type": "function", "function": {"name": "ring"}}
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,19 @@ def chat(max_tokens: int = 8, **extra: Any) -> dict[str, Any]:
         "messages": _HELLO,
         "max_tokens": max_tokens,
         "ignore_eos": True,
+    } | extra
+
+
+def tools(choice: Any, **extra: Any) -> dict[str, Any]:
+    """Return a chat request that leaves a model no choice but to call a tool."""
+    return {
+        "model": MODEL,
+        "messages": _HELLO,
+        "max_tokens": 200,
+        "temperature": 0,
+        "logit_bias": _BLANKS,
+        "tools": [{"type": "function", "function": _TOOL}],
+        "tool_choice": choice,
     } | extra
 
 
@@ -183,6 +209,10 @@ CASES: tuple[Case, ...] = (
     Case("chat_n2", _post(CHAT, chat(n=2))),
     Case("chat_n2_stream", _post(CHAT, chat(n=2, stream=True))),
     Case("chat_lora", _post(CHAT, chat(model=LORA))),
+    Case("chat_tool", _post(CHAT, tools(_NAMED))),
+    Case("chat_tool_stream", _post(CHAT, tools(_NAMED, stream=True))),
+    Case("chat_tools", _post(CHAT, tools("required"))),
+    Case("chat_tools_stream", _post(CHAT, tools("required", stream=True))),
     Case("completion", _post(COMPLETIONS, completion())),
     Case("completion_stream", _post(COMPLETIONS, completion(stream=True))),
     Case("completion_two_prompts", _post(COMPLETIONS, completion(prompt=["one", "two"]))),

@@ -34,6 +34,11 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "chat_lora": CHAT
     | TOKENS_8
     | {"model": "tiny", "model_version": "tiny-lora", "lora_adapter": "tiny-lora"},
+    # of a call that was named OpenAI's API has it that it "stops"
+    "chat_tool": CHAT | {"stream": False, "finish_reasons": ("stop",)},
+    "chat_tool_stream": CHAT | {"stream": True, "finish_reasons": ("stop",)},
+    "chat_tools": CHAT | {"stream": False, "finish_reasons": ("tool_calls",)},
+    "chat_tools_stream": CHAT | {"stream": True, "finish_reasons": ("tool_calls",)},
     "completion": CHAT | LENGTH | {"operation": Operation.TEXT_COMPLETION, "output_tokens": 8},
     "completion_stream": CHAT
     | LENGTH

@@ -27,6 +27,7 @@ _COMMON = ["--max-model-len", "2048", "--enforce-eager", "--api-key", API_KEY]
 _GENERATE = [
     *("--served-model-name", MODEL, "--max-num-seqs", str(ADMISSION_LIMIT)),
     *("--max-num-queued-reqs", str(ADMISSION_LIMIT)),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     *("--enable-lora", "--lora-modules", f"{LORA}={MODELS / 'tiny-lora'}"),
 ]
 _EMBED = ["--served-model-name", MODEL, "--runner", "pooling", "--convert", "embed"]

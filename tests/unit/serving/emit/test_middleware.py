@@ -158,6 +158,31 @@ async def test_a_client_that_takes_no_more() -> None:
     assert event.aborted
 
 
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_client_that_leaves_at_an_error_was_not_the_fault(told: bool) -> None:
+    """Clients raise at an error in a stream, and are gone before the stream has ended."""
+    error = b'data: {"error": {"message": "x", "type": "engine_dead", "code": 500}}\n\n'
+    piece = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+    left = iter([{"type": "http.request", "body": BODY}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(left)
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        kind = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": kind})
+        body = error if told else piece
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await receive()
+
+    made, sink = emission()
+    await call(TocsinMiddleware(app, made), receive=receive)
+    [event] = events(sink)
+    assert (event.aborted, event.error_type) == (not told, "engine_dead" if told else None)
+    assert event.failed == told
+
+
 async def test_an_application_that_answers_nothing() -> None:
     async def silent(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -96,6 +96,7 @@ async def test_the_next_takes_over(tmp_path: Path, case: str, streaming: bool) -
     assert b"saved" in answer.content
     assert b"error" not in answer.content
     assert (event.route, event.provider, event.error_type) == (Route.FALLBACK, "p1", None)
+    assert event.failed_attempts == (f"u0:{outcome}",)
     assert len(bad.calls) == len(second.calls) == 1
 
 
@@ -118,6 +119,7 @@ async def test_a_request_at_fault_is_not_tried_again(tmp_path: Path) -> None:
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "BadRequestError"
     assert (event.error_type, event.route) == ("bad_request", Route.STABLE)
+    assert event.failed_attempts == ()
     assert other.calls == []
 
 
@@ -145,6 +147,7 @@ async def test_when_nobody_can(tmp_path: Path, act: Act, status: int, kind: str)
     assert answer.headers.get("retry-after") == ("7" if status == 429 else None)
     assert event.status_code == status
     assert event.error_type
+    assert [failed.partition(":")[0] for failed in event.failed_attempts] == ["u0", "u1"]
     assert len(first.calls) == len(second.calls) == 1
 
 

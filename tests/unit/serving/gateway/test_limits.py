@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.gateway.bucket import TokenBucket
+from serving.gateway.buckets import MemoryBuckets
 from serving.gateway.limits import Grant, Identity, Limited, RateLimiter
 from serving.gateway.model import LimitRule
 
@@ -108,12 +109,13 @@ def test_profiles_change_while_running() -> None:
 
 
 def test_memory_is_bounded_and_the_busy_are_kept() -> None:
-    made = RateLimiter({"n": [LimitRule(by="user", requests_per_minute=1)]}, capacity=10)
+    kept = MemoryBuckets(capacity=10)
+    made = RateLimiter({"n": [LimitRule(by="user", requests_per_minute=1)]}, kept)
     made.admit(ALICE, 1, 0, "")
     for n in range(1_000):
         made.admit(Identity(user=f"u{n}"), 1, 0, "")
         assert isinstance(made.admit(ALICE, 1, 0, ""), Limited)
-    assert len(made) == 10
+    assert len(kept) == 10
 
 
 def test_without_rules_all_is_granted() -> None:

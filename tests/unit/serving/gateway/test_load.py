@@ -13,9 +13,10 @@ from serving.gateway.keys import KeyRing, bearer, hash_key, new_key
 from serving.gateway.load import load_gateway
 from serving.gateway.model import KeyEntry
 
+UPSTREAM: dict[str, Any] = {"base_url": "http://a:1/v1", "provider": "vllm"}
 GOOD: dict[str, Any] = {
     "version": 1,
-    "upstreams": {"a": {"base_url": "http://a:1/v1", "provider": "vllm"}},
+    "upstreams": {"a": UPSTREAM},
     "models": {"m": {"targets": [{"upstream": "a", "versions": {"v1": "m"}}]}},
 }
 
@@ -49,6 +50,12 @@ def test_a_good_file(tmp_path: Path) -> None:
         ({"limits": {"n": [{"by": "ip", "requests_per_minute": 1}]}}, "limits.n.0.by"),
         ({"limits": {"n": [{"by": "user", "requests_per_minute": 0}]}}, "greater than 0"),
         ({"breaker": {"max_ejected_share": 2}}, "breaker.max_ejected_share"),
+        ({"upstreams": {"a": {**UPSTREAM, "api": "gopher"}}}, "upstreams.a.api"),
+        (
+            {"upstreams": {"a": {**UPSTREAM, "api": "anthropic", "joined": True}}},
+            "upstreams.a: joined",
+        ),
+        ({"upstreams": {"a": {**UPSTREAM, "max_tokens": 9}}}, "upstreams.a: max_tokens: only with"),
         ({"typo": 1}, "typo: Extra inputs"),
     ],
 )

@@ -11,12 +11,15 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from schemas.command import CommandVia, DecideCommand
+from serving.flags.store import FlagStore
+from serving.rollout.steer import Steering
 from tests.support.events import NOW_US
 from tests.unit.tocsin.api.test_slack import APPROVAL
 from tests.unit.tocsin.api.world import SECRET, World, click, decided_row, proposed_row
 from tocsin.api import slack_reply
 from tocsin.api.app import create_app
 from tocsin.api.reading import Reading
+from tocsin.api.rollout.view import Rollouts
 from tocsin.api.slack import SlackClicks
 from tocsin.api.slack_reply import SlackReplies
 
@@ -107,7 +110,8 @@ def test_a_click_is_answered_first_and_told_of_afterwards() -> None:
     slack, world = Slack(), World(proposed=[proposed_row()])
     world.answers = lambda one: world.decided.append(decided_row("ignored", "ann", one.command_id))
     clicks = SlackClicks(SECRET, world, lambda: NOW_US, replies=slack.replies(world))
-    app = create_app(Reading(world), world, clicks, SecretStr(""), lambda: NOW_US)
+    rollouts = Rollouts(Steering(FlagStore(world.flags)), lambda: NOW_US)
+    app = create_app(Reading(world), world, clicks, rollouts, SecretStr(""), lambda: NOW_US)
     client = TestClient(app, base_url="http://127.0.0.1")
     body, headers = click("tocsin.approve", response_url=URL, **APPROVAL)
     answered = client.post("/slack/interactive", content=body, headers=headers)
