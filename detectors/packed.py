@@ -1,0 +1,234 @@
+"""A DDSketch in few bytes, for the store; packed one by one, unpacked one by one or by the million.
+
+Version 1, little-endian: a head of 20 bytes (version, width of a gap, width of a count, a zero, alpha
+in 1e-5, the first key, entries, values counted as zero), then each entry's distance from the key
+before, then each entry's count. Gaps take 1 or 2 bytes. Counts take 1, 2, 4 or 8, or none where
+each entry stands for one value: few values are shorter with a key said again than with counts.
+An empty sketch is no bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.buckets import Buckets
+from detectors.errors import SketchError
+from detectors.sketch import DEFAULT_ALPHA, DDSketch
+
+__all__ = ["PackedSketches", "pack", "unpack"]
+
+_VERSION: Final = 1
+_ALPHA_UNIT: Final = 1e-5
+_HEAD: Final = np.dtype(
+    [
+        ("version", "u1"),
+        ("gap_width", "u1"),
+        ("count_width", "u1"),
+        ("zero", "u1"),
+        ("alpha", "<u2"),
+        ("first", "<i2"),
+        ("entries", "<u4"),
+        ("zeros", "<u8"),
+    ]
+)
+_WIDTHS: Final = (1, 2, 4, 8)
+
+
+def pack(sketch: DDSketch) -> bytes:
+    """Return a sketch as bytes.
+
+    Raises:
+        SketchError: its alpha is no multiple of 1e-5.
+
+    """
+    keys, counts = sketch.buckets()
+    if not sketch.count:
+        return b""
+    alpha = round(sketch.alpha / _ALPHA_UNIT)
+    if alpha * _ALPHA_UNIT != sketch.alpha and abs(alpha * _ALPHA_UNIT - sketch.alpha) > 1e-12:
+        raise SketchError(f"alpha {sketch.alpha} cannot be packed: it is no multiple of 1e-5")
+    most = int(counts.max(initial=0))
+    count_width = next(width for width in _WIDTHS if most < 256**width)
+    if int(counts.sum()) <= keys.size * (1 + count_width):
+        keys, counts, count_width = np.repeat(keys, counts), counts[:0], 0
+    gaps = np.diff(keys, prepend=keys[:1])
+    gap_width = 1 if gaps.max(initial=0) < 256 else 2
+    head = np.array(
+        (
+            _VERSION, gap_width, count_width, 0, alpha, keys[0] if keys.size else 0, keys.size,
+            sketch.zeros,
+        ),
+        _HEAD,
+    )  # fmt: skip
+    counted = counts.astype(f"<u{count_width}").tobytes() if count_width else b""
+    return head.tobytes() + gaps.astype(f"<u{gap_width}").tobytes() + counted
+
+
+def unpack(data: bytes) -> DDSketch:
+    """Return the sketch that ``pack`` was given; of no bytes an empty one.
+
+    Raises:
+        SketchError: these bytes are of another version, or damaged.
+
+    """
+    if not data:
+        return DDSketch()
+    flat = np.frombuffer(data, np.uint8)
+    packed = PackedSketches(flat, np.array([0, flat.size]))
+    keys, counts = packed.entries(np.zeros(1, np.int64))
+    if np.any(counts < 1):
+        raise SketchError("a packed sketch's counts are positive")
+    if keys.size and np.any(keys[1:] == keys[:-1]):
+        keys, firsts = np.unique(keys, return_index=True)
+        counts = np.add.reduceat(counts, firsts)
+    return DDSketch.of_buckets(keys, counts, int(packed.zeros[0]), packed.alpha)
+
+
+class PackedSketches:
+    """Many packed sketches, one behind the other; their entries come out as numpy columns.
+
+    Args:
+        data: uint8, all bytes.
+        offsets: int64, shape (n + 1,): sketch ``i`` lies in ``data[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        zeros: how many values of each sketch are counted as zero; int64, shape (n,).
+        counts: how many values each sketch holds; int64, shape (n,).
+        alpha: the relative error of all of them.
+
+    Raises:
+        SketchError: some are of another version, of several alphas, or damaged.
+
+    """
+
+    def __init__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        self._data = data
+        sizes = np.diff(offsets)
+        self._rows = np.flatnonzero(sizes)
+        starts, sizes = offsets[:-1][self._rows], sizes[self._rows]
+        if sizes.size and int(sizes.min()) < _HEAD.itemsize:
+            raise SketchError("a packed sketch is shorter than its head")
+        bytes_ = data[starts[:, None] + np.arange(_HEAD.itemsize)]
+        head = np.ascontiguousarray(bytes_).view(_HEAD).reshape(-1)
+        if np.any(head["version"] != _VERSION):
+            raise SketchError(f"a packed sketch of a version other than {_VERSION}")
+        if np.any((head["gap_width"] < 1) | (head["gap_width"] > 2)):
+            raise SketchError("a packed sketch's gaps take 1 or 2 bytes")
+        if not np.isin(head["count_width"], (0, *_WIDTHS)).all():
+            raise SketchError("a packed sketch's counts take 0, 1, 2, 4 or 8 bytes")
+        self._lengths = head["entries"].astype(np.int64)
+        self._gap_bytes = self._lengths * head["gap_width"]
+        self._count_bytes = self._lengths * head["count_width"]
+        if np.any(_HEAD.itemsize + self._gap_bytes + self._count_bytes != sizes):
+            raise SketchError("a packed sketch is not as long as it says")
+        alphas = np.unique(head["alpha"])
+        if alphas.size > 1:
+            raise SketchError("packed sketches of several alphas")
+        self.alpha = int(alphas[0]) / round(1 / _ALPHA_UNIT) if alphas.size else DEFAULT_ALPHA
+        self._head = head
+        self.zeros = np.zeros(offsets.size - 1, np.int64)
+        self.zeros[self._rows] = head["zeros"]
+        self.counts = self.zeros.copy()
+        self._count()
+
+    def entries(self, bases: NDArray[np.int64]) -> Buckets:
+        """Return the entries of all sketches: base of the sketch + key, and its count.
+
+        Within a sketch keys ascend, and may be said again; sketches come in no order that can be
+        relied on.
+
+        Args:
+            bases: what is added to the keys of each sketch; int64, shape (n,).
+
+        """
+        parts: list[Buckets] = []
+        for gap_width in (1, 2):
+            for count_width in (0, *_WIDTHS):
+                found = self._class(gap_width, count_width)
+                if not found.any():
+                    continue
+                places = self._places(gap_width, found, bases[self._rows])
+                if count_width:
+                    counts = self._bytes(found, counts=True).view(f"<u{count_width}")
+                    parts.append((places, counts.astype(np.int64)))
+                else:
+                    parts.append((places, np.ones(places.size, np.int64)))
+        if len(parts) == 1:
+            return parts[0]
+        none = np.empty(0, np.int64)
+        return (
+            np.concatenate([places for places, _ in parts] or [none]),
+            np.concatenate([counts for _, counts in parts] or [none]),
+        )
+
+    def histogram(self, bases: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        """Return how many values fall on each place (base + key) from 0 to size - 1."""
+        total = np.zeros(size, np.int64)
+        for gap_width in (1, 2):
+            for count_width in (0, *_WIDTHS):
+                found = self._class(gap_width, count_width)
+                if not found.any():
+                    continue
+                places = self._places(gap_width, found, bases[self._rows])
+                weights = None
+                if count_width:
+                    weights = self._bytes(found, counts=True).view(f"<u{count_width}")
+                total += np.bincount(places, weights, size).astype(np.int64, copy=False)
+        return total
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the least and the greatest key of all sketches; (0, 0) without any."""
+        some = self._lengths > 0
+        if not some.any():
+            return 0, 0
+        firsts = self._head["first"][some].astype(np.int64)
+        return int(firsts.min()), int((firsts + self._spans[some]).max())
+
+    def _count(self) -> None:
+        """Count each sketch's values, and how far its keys reach."""
+        self._spans = np.zeros(self._rows.size, np.int64)
+        for gap_width in (1, 2):
+            for count_width in (0, *_WIDTHS):
+                found = self._class(gap_width, count_width) & (self._lengths > 0)
+                if not found.any():
+                    continue
+                lengths = self._lengths[found]
+                firsts = np.cumsum(lengths) - lengths
+                gaps = self._bytes(found, counts=False).view(f"<u{gap_width}")
+                self._spans[found] = np.add.reduceat(gaps, firsts, dtype=np.int64)
+                counts = lengths
+                if count_width:
+                    figures = self._bytes(found, counts=True).view(f"<u{count_width}")
+                    counts = np.add.reduceat(figures, firsts, dtype=np.int64)
+                self.counts[self._rows[found]] += counts
+
+    def _class(self, gap_width: int, count_width: int) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (self._head["gap_width"] == gap_width) & (
+            self._head["count_width"] == count_width
+        )
+        return found
+
+    def _places(
+        self, gap_width: int, found: NDArray[np.bool_], bases: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        lengths = self._lengths[found]
+        sums = np.cumsum(self._bytes(found, counts=False).view(f"<u{gap_width}"), dtype=np.int64)
+        ends = np.cumsum(lengths)
+        # The first gap of a sketch is 0, so the sum before it is that at its first entry.
+        before = np.concatenate(([0], sums[np.maximum(ends - 1, 0)]))[:-1] if sums.size else 0
+        shifts = bases[found] + self._head["first"][found] - before
+        sums += np.repeat(shifts, lengths)
+        return sums
+
+    def _bytes(self, found: NDArray[np.bool_], *, counts: bool) -> NDArray[np.uint8]:
+        """Return the bytes of some sketches' gaps, or of their counts, without what lies between."""
+        lengths = np.empty((self._rows.size, 3), np.int64)
+        lengths[:, 0] = _HEAD.itemsize
+        lengths[:, 1] = self._gap_bytes
+        lengths[:, 2] = self._count_bytes
+        wanted = np.zeros(lengths.shape, np.bool_)
+        wanted[:, 2 if counts else 1] = found
+        return self._data[np.repeat(wanted.reshape(-1), lengths.reshape(-1))]
