@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from detectors.errors import DetectorError
+from detectors.base import JSON
+from detectors.errors import DetectorError, SnapshotError
 
 __all__ = ["Baseline", "BaselineSettings"]
 
@@ -126,6 +128,30 @@ class Baseline:
         self._recent.append(_Point(now_us, tuple(figures), bad))
         self._last_us = now_us
 
+    @property
+    def horizon_us(self) -> int:
+        """Return for how long a point may be looked at, from its own time on."""
+        return self._horizon_us + 2 * self._over_us
+
+    def newest(self) -> dict[str, JSON]:
+        """Return the point that was taken in last, for ``recall``."""
+        return _saved.dump_python(self._recent[-1], mode="json")  # type: ignore[no-any-return]
+
+    def recall(self, points: Iterable[JSON]) -> None:
+        """Take over the points of a baseline like this, as ``newest`` gave them, oldest first.
+
+        Raises:
+            SnapshotError: these are no points; nothing was taken over.
+
+        """
+        try:
+            self._recent = deque(_saved.validate_python(point, strict=False) for point in points)
+        except ValidationError as error:
+            raise SnapshotError(f"no point of a baseline: {error}") from None
+        self._past.clear()
+        self._medians = None
+        self._last_us = self._recent[-1].end_us if self._recent else 0
+
     def _off(self, first: float, usual: float) -> bool:
         limit = self._settings.limit
         above, below = first >= limit * usual, first * limit <= usual
@@ -146,6 +172,9 @@ class _Point:
     end_us: int
     figures: tuple[float | None, ...]
     bad: bool
+
+
+_saved: TypeAdapter[_Point] = TypeAdapter(_Point)
 
 
 def _median(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:

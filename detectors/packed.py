@@ -1,8 +1,8 @@
-"""A DDSketch in few bytes, for the store; packed one by one, unpacked one by one or by the million.
+"""A DDSketch in few bytes, for the store; packed one by one, unpacked by the million, too.
 
-Version 1, little-endian: a head of 20 bytes (version, width of a gap, width of a count, a zero, alpha
-in 1e-5, the first key, entries, values counted as zero), then each entry's distance from the key
-before, then each entry's count. Gaps take 1 or 2 bytes. Counts take 1, 2, 4 or 8, or none where
+Version 1, little-endian: a head of 20 bytes (version, width of a gap, width of a count, a zero,
+alpha in 1e-5, the first key, entries, values counted as zero), then each entry's distance from the
+key before, then each entry's count. Gaps take 1 or 2 bytes. Counts take 1, 2, 4 or 8, or none where
 each entry stands for one value: few values are shorter with a key said again than with counts.
 An empty sketch is no bytes.
 """
@@ -224,7 +224,7 @@ class PackedSketches:
         return sums
 
     def _bytes(self, found: NDArray[np.bool_], *, counts: bool) -> NDArray[np.uint8]:
-        """Return the bytes of some sketches' gaps, or of their counts, without what lies between."""
+        """Return the bytes of some sketches' gaps or counts, without what lies between."""
         lengths = np.empty((self._rows.size, 3), np.int64)
         lengths[:, 0] = _HEAD.itemsize
         lengths[:, 1] = self._gap_bytes

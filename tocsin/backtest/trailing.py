@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detectors.asked import WORSE
 from detectors.baseline import Baseline, BaselineSettings
+from detectors.relative import WORSE
 from schemas.signal import SignalName
 from tocsin.backtest.series import Floats, Ints
 
