@@ -33,10 +33,12 @@ _COLUMNS: Final = (
     "spec_decode_acceptance_rate",
     "gpu_utilization",
 )
-_PAST: Final = f"""
-    SELECT toUnixTimestamp64Micro(at), {", ".join(_COLUMNS)}
+_PAST: Final = """
+    SELECT toUnixTimestamp64Micro(at), server, engine_index, model, running_requests,
+           waiting_requests, kv_cache_usage, prefix_cache_hit_rate, spec_decode_acceptance_rate,
+           gpu_utilization
     FROM engine_samples
-    WHERE at > fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')
+    WHERE at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 """
 
 

@@ -96,7 +96,8 @@ class Past:
         Each is the newest of its revisions, under revision 0: it counts whole.
 
         Args:
-            since_us, before_us: UTC microseconds.
+            since_us: UTC microseconds; what ends just then is left out.
+            before_us: likewise; without it, up to the newest.
             sketches: the sketched quantities that are wanted; one that a row does not hold, or
                 that cannot be read, is unknown.
         """

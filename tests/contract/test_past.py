@@ -147,10 +147,10 @@ async def test_wherever_a_worker_begins_it_goes_on_as_the_one_before(store: Stor
         if (first := number - 3) in (2, 101):  # it died four windows on
             other = others[first] = Worker(store)
             for again in range(first, first + 12):
-                windows = told[again - 1]
+                known = told[again - 1]
                 if again == first:  # the log has but a part of it still
-                    windows = [replace(w, requests=1, sketches={}) for w in windows[:1]]
-                await other.close(again, windows)
+                    known = [replace(w, requests=1, sketches={}) for w in known[:1]]
+                await other.close(again, known)
     names = {signal.signal for signal in one.outbox.of(Topics.SIGNALS) if signal.value is not None}
     assert names >= {query.signal for query in (*QUERIES, *FACTS)}
     for first, other in others.items():
