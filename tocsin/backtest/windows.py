@@ -1,4 +1,4 @@
-"""What detectors would have said of the closed windows in the store, for figures that add up."""
+"""What detectors would have said of the closed windows in the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from clickhouse_connect.driver.client import Client
 from detectors.baseline import BaselineSettings
 from schemas.derived import BURNS, RATIOS
 from schemas.signal import SIGNALS, SignalName, SignalQuery
-from tocsin.backtest.columns import fetch, rows
+from tocsin.backtest.ahead import ahead
+from tocsin.backtest.columns import fetch, newest, rows
+from tocsin.backtest.percentiles import PERCENTILES, Percentiles
 from tocsin.backtest.series import Floats, Ints, Series
 from tocsin.backtest.trailing import compare
 
@@ -36,6 +38,7 @@ _NEEDS: Final = {
     SignalName.REQUEST_RATE: ("requests",),
     SignalName.REQUEST_COUNT: ("requests",),
     SignalName.COST_RATE: ("requests", "cost_unknown", "cost_nano_usd"),
+    **dict.fromkeys(PERCENTILES, ("requests",)),
 }
 _CHANGES: Final = ("requests", "tokens_unknown", "input_tokens", "output_tokens", "cost_nano_usd")
 _DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")
@@ -52,7 +55,7 @@ COMPUTABLE: Final = frozenset(
         *(RATIOS[name] for name in RATIOS if name in _NEEDS),
     }
 )
-"""The signals that windows without their sketches can answer."""
+"""The signals that windows can answer; the percentiles among them need their sketches."""
 
 
 class Windows:
@@ -82,6 +85,7 @@ class Windows:
         self._by = sorted({label for query in self._queries for label in query.by})
         self._groups: list[tuple[str, ...]] = []
         self._figures: dict[str, Any] = {}
+        self._percentiles: Percentiles | None = None
         if self._queries:
             self._load(since_us, until_us)
 
@@ -135,26 +139,33 @@ class Windows:
             "row": (_ROW, "UInt64"),
             **{name: (_EXPRESSIONS.get(name, f"`{name}`"), _FIGURES[name]) for name in needed},
         }
-        for low_us in range(since_us, until_us, _CHUNK_US):
-            chunk = {"since": low_us, "until": min(until_us, low_us + _CHUNK_US)}
-            self._add(fetch(self._client, columns, tail, chunk), hashes)
+        chunks = [
+            {"since": low_us, "until": min(until_us, low_us + _CHUNK_US)}
+            for low_us in range(since_us, until_us, _CHUNK_US)
+        ]
+        for found in ahead(lambda chunk: fetch(self._client, columns, tail, chunk), chunks):
+            self._add(found, hashes)
+        sketched = [q for q in self._queries if (SIGNALS[q.signal].of or q.signal) in PERCENTILES]
+        if sketched:
+            self._percentiles = Percentiles(sketched, self._by, self._groups, self.window_us)
+            self._percentiles.load(
+                self._client, {"group": key, "row": _ROW}, tail, hashes, self._first_us, self.ends
+            )
 
     def _add(self, found: Any, hashes: Any) -> None:
-        newest = np.lexsort((-found["requests"].astype(np.int64), found["row"], found["end"]))
-        found = found[newest]
-        if found.size:
-            same = (found["row"][1:] == found["row"][:-1]) & (found["end"][1:] == found["end"][:-1])
-            found = found[np.append(True, ~same)]
+        chosen = newest(found["row"], found["end"], found["requests"].astype(np.int64))
+        if chosen is not None:
+            found = found[chosen]
+        if not found.size:
+            return
         group = np.searchsorted(hashes, found["group"])
         place = (found["end"] - self._first_us) // self.window_us - 1
-        flat = group * self.ends.size + place
-        order = np.argsort(flat, kind="stable")
-        flat = flat[order]
-        firsts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1])) if flat.size else flat
+        low, high = int(place.min()), int(place.max()) + 1
+        flat = group * (high - low) + place - low
         for name, matrix in self._figures.items():
-            if flat.size:
-                sums = np.add.reduceat(found[name][order].astype(np.int64), firsts)
-                matrix.reshape(-1)[flat[firsts]] += sums.astype(matrix.dtype)
+            # In float64, exact up to 2**53: nine million dollars in one window of a group.
+            sums = np.bincount(flat, found[name], len(self._groups) * (high - low))
+            matrix[:, low:high] += sums.reshape(-1, high - low).astype(matrix.dtype)
 
     def _sum(self, name: str, numbers: list[int], over_s: float) -> Ints:
         """Return a figure's sum over the lookback that ends at each window's end."""
@@ -172,10 +183,10 @@ class Windows:
         requests = self._sum("requests", numbers, query.over_s)
         begun = np.maximum.accumulate(requests > 0)
         covered_s = np.minimum(query.over_s, (self.ends - self._first_us) / 1e6)
-        values, samples, details = self._read(quantity, query.over_s, numbers, covered_s)
+        values, samples, details = self._read(quantity, query.over_s, numbers, covered_s, query.by)
         baselines = None
         if signal in BURNS.values():
-            short, _, _ = self._read(quantity, query.short_s, numbers, covered_s)
+            short, _, _ = self._read(quantity, query.short_s, numbers, covered_s, query.by)
             values = np.fmin(values, short) + 0 * values + 0 * short  # unknown if either is
             values = values / (1 - query.objective)
         elif signal in RATIOS.values():
@@ -214,8 +225,15 @@ class Windows:
         )
 
     def _read(
-        self, quantity: SignalName, over_s: float, numbers: list[int], covered_s: Floats
+        self,
+        quantity: SignalName,
+        over_s: float,
+        numbers: list[int],
+        covered_s: Floats,
+        by: tuple[str, ...],
     ) -> tuple[Floats, Ints, dict[str, Floats]]:
+        if self._percentiles is not None and quantity in PERCENTILES:
+            return *self._percentiles.read(quantity, over_s, by, numbers), {}
         requests = self._sum("requests", numbers, over_s)
         with np.errstate(divide="ignore", invalid="ignore"):
             if quantity is SignalName.COST_RATE:
