@@ -9,6 +9,7 @@ An empty sketch is no bytes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -87,12 +88,29 @@ def unpack(data: bytes) -> DDSketch:
     return DDSketch.of_buckets(keys, counts, int(packed.zeros[0]), packed.alpha)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The sketches whose gaps and counts are as wide: which they are, and their entries' keys.
+
+    ``sums`` runs through all of their gaps; ``before`` is what to take off for each sketch.
+    """
+
+    found: NDArray[np.bool_]
+    count_width: int
+    lengths: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    before: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+
+
 class PackedSketches:
     """Many packed sketches, one behind the other; their entries come out as numpy columns.
 
     Args:
         data: uint8, all bytes.
-        offsets: int64, shape (n + 1,): sketch ``i`` lies in ``data[offsets[i]:offsets[i + 1]]``.
+        offsets: int64, shape (n + 1,): sketch ``i`` lies in ``data[offsets[i]:offsets[i + 1]]``; bytes
+            before the first and behind the last are left alone.
 
     Attributes:
         zeros: how many values of each sketch are counted as zero; int64, shape (n,).
@@ -105,6 +123,8 @@ class PackedSketches:
     """
 
     def __init__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        if offsets.size and (int(offsets[0]), int(offsets[-1])) != (0, data.size):
+            data, offsets = data[offsets[0] : offsets[-1]], offsets - offsets[0]
         self._data = data
         sizes = np.diff(offsets)
         self._rows = np.flatnonzero(sizes)
@@ -132,6 +152,7 @@ class PackedSketches:
         self.zeros = np.zeros(offsets.size - 1, np.int64)
         self.zeros[self._rows] = head["zeros"]
         self.counts = self.zeros.copy()
+        self._kinds: list[_Kind] = []
         self._count()
 
     def entries(self, bases: NDArray[np.int64]) -> Buckets:
@@ -144,84 +165,68 @@ class PackedSketches:
             bases: what is added to the keys of each sketch; int64, shape (n,).
 
         """
-        parts: list[Buckets] = []
-        for gap_width in (1, 2):
-            for count_width in (0, *_WIDTHS):
-                found = self._class(gap_width, count_width)
-                if not found.any():
-                    continue
-                places = self._places(gap_width, found, bases[self._rows])
-                if count_width:
-                    counts = self._bytes(found, counts=True).view(f"<u{count_width}")
-                    parts.append((places, counts.astype(np.int64)))
-                else:
-                    parts.append((places, np.ones(places.size, np.int64)))
-        if len(parts) == 1:
-            return parts[0]
         none = np.empty(0, np.int64)
+        parts: list[Buckets] = [(none, none)]
+        for kind in self._kinds:
+            places = self._places(kind, bases)
+            counts = self._counts(kind)
+            parts.append((places, np.ones_like(places) if counts is None else counts))
         return (
-            np.concatenate([places for places, _ in parts] or [none]),
-            np.concatenate([counts for _, counts in parts] or [none]),
+            np.concatenate([places for places, _ in parts]),
+            np.concatenate([counts for _, counts in parts]),
         )
 
     def histogram(self, bases: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return how many values fall on each place (base + key) from 0 to size - 1."""
-        total = np.zeros(size, np.int64)
-        for gap_width in (1, 2):
-            for count_width in (0, *_WIDTHS):
-                found = self._class(gap_width, count_width)
-                if not found.any():
-                    continue
-                places = self._places(gap_width, found, bases[self._rows])
-                weights = None
-                if count_width:
-                    weights = self._bytes(found, counts=True).view(f"<u{count_width}")
-                total += np.bincount(places, weights, size).astype(np.int64, copy=False)
-        return total
+        total: NDArray[np.int64] | None = None
+        for kind in self._kinds:
+            counts = self._counts(kind)
+            found = np.bincount(self._places(kind, bases), counts, size)
+            exact = found.astype(np.int64, copy=False)
+            total = exact if total is None else total + exact
+        return np.zeros(size, np.int64) if total is None else total
 
     def bounds(self) -> tuple[int, int]:
         """Return the least and the greatest key of all sketches; (0, 0) without any."""
-        some = self._lengths > 0
-        if not some.any():
-            return 0, 0
-        firsts = self._head["first"][some].astype(np.int64)
-        return int(firsts.min()), int((firsts + self._spans[some]).max())
+        lows = [int(kind.firsts.min()) for kind in self._kinds]
+        highs = [int((kind.firsts + kind.sums[kind.ends - 1] - kind.before).max())
+                 for kind in self._kinds]  # fmt: skip
+        return min(lows, default=0), max(highs, default=0)
 
     def _count(self) -> None:
-        """Count each sketch's values, and how far its keys reach."""
-        self._spans = np.zeros(self._rows.size, np.int64)
+        """Tell sketches apart by how wide their figures are, and count their values."""
         for gap_width in (1, 2):
             for count_width in (0, *_WIDTHS):
-                found = self._class(gap_width, count_width) & (self._lengths > 0)
+                found = (self._head["gap_width"] == gap_width) & (self._lengths > 0)
+                found &= self._head["count_width"] == count_width
                 if not found.any():
                     continue
                 lengths = self._lengths[found]
-                firsts = np.cumsum(lengths) - lengths
+                ends = np.cumsum(lengths)
                 gaps = self._bytes(found, counts=False).view(f"<u{gap_width}")
-                self._spans[found] = np.add.reduceat(gaps, firsts, dtype=np.int64)
-                counts = lengths
-                if count_width:
-                    figures = self._bytes(found, counts=True).view(f"<u{count_width}")
-                    counts = np.add.reduceat(figures, firsts, dtype=np.int64)
-                self.counts[self._rows[found]] += counts
+                sums = np.cumsum(gaps, dtype=np.int64)
+                # The first gap of a sketch is 0, so the sum at its first entry is that before it.
+                firsts = self._head["first"][found].astype(np.int64)
+                kind = _Kind(found, count_width, lengths, ends, sums, sums[ends - lengths], firsts)
+                self._kinds.append(kind)
+                counts = self._counts(kind)
+                self.counts[self._rows[found]] += (
+                    lengths if counts is None else np.add.reduceat(counts, ends - lengths)
+                )
 
-    def _class(self, gap_width: int, count_width: int) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = (self._head["gap_width"] == gap_width) & (
-            self._head["count_width"] == count_width
-        )
-        return found
+    def _places(self, kind: _Kind, bases: NDArray[np.int64]) -> NDArray[np.int64]:
+        shifts = bases[self._rows[kind.found]] + kind.firsts - kind.before
+        places: NDArray[np.int64] = np.repeat(shifts, kind.lengths)
+        places += kind.sums
+        return places
 
-    def _places(
-        self, gap_width: int, found: NDArray[np.bool_], bases: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        lengths = self._lengths[found]
-        sums = np.cumsum(self._bytes(found, counts=False).view(f"<u{gap_width}"), dtype=np.int64)
-        ends = np.cumsum(lengths)
-        # The first gap of a sketch is 0, so the sum before it is that at its first entry.
-        before = np.concatenate(([0], sums[np.maximum(ends - 1, 0)]))[:-1] if sums.size else 0
-        shifts = bases[found] + self._head["first"][found] - before
-        sums += np.repeat(shifts, lengths)
-        return sums
+    def _counts(self, kind: _Kind) -> NDArray[np.int64] | None:
+        """Return the counts of the entries, None where each is 1."""
+        if not kind.count_width:
+            return None
+        counts = self._bytes(kind.found, counts=True).view(f"<u{kind.count_width}")
+        result: NDArray[np.int64] = counts.astype(np.int64)
+        return result
 
     def _bytes(self, found: NDArray[np.bool_], *, counts: bool) -> NDArray[np.uint8]:
         """Return the bytes of some sketches' gaps or counts, without what lies between."""

@@ -55,8 +55,8 @@ class SlidingQuantiles:
         self._alpha = alpha
         self._reach = max((item.windows for item in lookbacks), default=1)
         self._low = 0
-        self._tail = np.zeros((series, self._reach, _BLOCK), np.int32)
-        self._zeros = np.zeros((series, self._reach), np.int64)
+        self._tail = np.zeros((self._reach, series, _BLOCK), np.int32)
+        self._zeros = np.zeros((self._reach, series), np.int64)
 
     def add(
         self,
@@ -85,22 +85,23 @@ class SlidingQuantiles:
             raise SketchError(f"alpha {packed.alpha} does not merge with {self._alpha}")
         width = self._widen(*packed.bounds())
         cells = self._series * stretch
-        bases = (series * stretch + windows) * width - self._low
-        new = packed.histogram(bases, cells * width).reshape(self._series, stretch, width)
-        zeros = np.bincount(series * stretch + windows, packed.zeros, cells).astype(np.int64)
+        bases = (windows * self._series + series) * width - self._low
+        new = packed.histogram(bases, cells * width).reshape(stretch, self._series, width)
+        zeros = np.bincount(windows * self._series + series, packed.zeros, cells)
         # Row 0 of the sums is nothing, row n the sum of the first n windows.
         rows = self._reach + stretch
-        sums = np.zeros((self._series, rows + 1, width), np.int32)
-        sums[:, 1 : self._reach + 1] = self._tail
-        sums[:, self._reach + 1 :] = new
-        self._tail = sums[:, -self._reach :].copy()
-        np.cumsum(sums, axis=1, out=sums)  # it may wrap around: differences come out all the same
-        below = np.zeros((self._series, rows + 1), np.int64)
-        below[:, 1 : self._reach + 1] = self._zeros
-        below[:, self._reach + 1 :] = zeros.reshape(self._series, stretch)
-        self._zeros = below[:, -self._reach :].copy()
-        np.cumsum(below, axis=1, out=below)
-        blocks = sums.reshape(self._series, rows + 1, width // _BLOCK, _BLOCK)
+        sums = np.zeros((rows + 1, self._series, width), np.int32)
+        sums[1 : self._reach + 1] = self._tail
+        sums[self._reach + 1 :] = new
+        self._tail = sums[-self._reach :].copy()
+        below = np.zeros((rows + 1, self._series), np.int64)
+        below[1 : self._reach + 1] = self._zeros
+        below[self._reach + 1 :] = zeros.reshape(stretch, self._series)
+        self._zeros = below[-self._reach :].copy()
+        for row in range(1, rows + 1):  # a row at a time is faster than numpy's cumsum
+            sums[row] += sums[row - 1]  # it may wrap around: differences come out all the same
+        np.cumsum(below, axis=0, out=below)
+        blocks = sums.reshape(rows + 1, self._series, width // _BLOCK, _BLOCK)
         coarse = blocks.sum(axis=3, dtype=np.int32)
         return [self._say(item, blocks, coarse, below) for item in self._lookbacks]
 
@@ -111,7 +112,7 @@ class SlidingQuantiles:
         if some.size:
             low, high = min(low, self._low + int(some[0])), max(high, self._low + int(some[-1]))
         width = -(-(high - low + 1) // _BLOCK) * _BLOCK
-        self._tail = np.zeros((self._series, self._reach, width), np.int32)
+        self._tail = np.zeros((self._reach, self._series, width), np.int32)
         if some.size:
             first, last = int(some[0]), int(some[-1]) + 1
             at = self._low + first - low
@@ -128,18 +129,18 @@ class SlidingQuantiles:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         first = self._reach + 1
         new, old = slice(first, None), slice(first - item.windows, -item.windows)
-        zeros = below[:, new] - below[:, old]
-        ends = np.cumsum(coarse[:, new] - coarse[:, old], axis=2, dtype=np.int64)
+        zeros = below[new] - below[old]
+        ends = np.cumsum(coarse[new] - coarse[old], axis=2, dtype=np.int64)
         counts = ends[:, :, -1] + zeros
         ranks = np.minimum((item.level * counts).astype(np.int64), counts - 1) - zeros
         block = (ends <= ranks[:, :, None]).sum(axis=2)
         block = np.minimum(block, coarse.shape[2] - 1)
         before = np.take_along_axis(ends, np.maximum(block - 1, 0)[:, :, None], 2)[:, :, 0]
         before = np.where(block > 0, before, 0)
-        series = np.arange(self._series)[:, None]
-        windows = np.arange(first, blocks.shape[1])[None, :]
-        fine = blocks[series, windows, block] - blocks[series, windows - item.windows, block]
+        windows = np.arange(first, blocks.shape[0])[:, None]
+        series = np.arange(self._series)[None, :]
+        fine = blocks[windows, series, block] - blocks[windows - item.windows, series, block]
         fine_ends = np.cumsum(fine, axis=2, dtype=np.int64) + before[:, :, None]
         keys = self._low + block * _BLOCK + (fine_ends <= ranks[:, :, None]).sum(axis=2)
         values = np.where(ranks < 0, 0.0, middles_of(keys, self._alpha))
-        return np.where(counts > 0, values, np.nan), counts
+        return np.where(counts > 0, values, np.nan).T, counts.T

@@ -204,6 +204,7 @@ class MergeAgent:
         lag_s, quiet_us = self.lag_s(), self._elapsed() - self._said_us
         if self._closed:  # the watermark is far ahead of what waits to be handed on
             lag_s = max(lag_s or 0.0, (self._clock() - self._closed[0].end_us) / 1e6)
+            metrics.WATERMARK_LAG.set(lag_s)
         if lag_s is not None and quiet_us >= _QUIET_WINDOWS * self._settings.window_us:
             self._said_us = self._elapsed()
             await self._signals.hold(self._clock(), lag_s)

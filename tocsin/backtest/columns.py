@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import TocsinError
 
-__all__ = ["BacktestError", "fetch", "fetch_arrow", "newest", "rows"]
+__all__ = ["BacktestError", "fetch", "fetch_arrow", "newest", "numbers_of", "rows"]
 
 _NUMPY: Final = {"Int64": "<i8", "UInt64": "<u8", "Float64": "<f8", "UInt32": "<u4"}
 
@@ -71,6 +71,12 @@ def fetch_arrow(
     except (ClickHouseError, OSError) as error:
         raise BacktestError(f"the store: {str(error)[:500]}") from error
     return pa.ipc.open_stream(pa.py_buffer(raw)).read_all()
+
+
+def numbers_of(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return a column of numbers; shape (n,)."""
+    numbers: NDArray[Any] = table.column(name).to_numpy()
+    return numbers
 
 
 def newest(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,7 @@ from detectors.packed import PackedSketches
 from detectors.sliding_quantiles import Lookback, SlidingQuantiles
 from schemas.signal import SIGNALS, SignalName, SignalQuery
 from streams.rows import SKETCH_COLUMNS
-from tocsin.backtest.ahead import ahead
-from tocsin.backtest.columns import BacktestError, fetch_arrow, newest, rows
+from tocsin.backtest.columns import BacktestError, rows
 from tocsin.backtest.series import Floats, Ints
 
 __all__ = ["PERCENTILES", "Percentiles", "sketched"]
@@ -29,10 +28,9 @@ PERCENTILES: Final[dict[SignalName, tuple[str, float]]] = {
 }
 """Which quantile of which sketch a signal is made of, as in ``detectors.measures``."""
 
-_CELLS: Final = 4_000_000
+_CELLS: Final = 2_000_000
 _KEYS: Final = 600
-_SHORTEST: Final = 60
-_LONGEST: Final = 720
+_SHORTEST: Final = 30
 
 Group = tuple[str, ...]
 
@@ -44,9 +42,10 @@ class _Table:
     groups: dict[Group, int]
     members: NDArray[np.int64]
     """The group of each series that is told apart at all, by its number."""
-    lookbacks: list[Lookback] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    samples: list[Ints] = field(default_factory=list)
+    lookbacks: list[Lookback]
+    sliding: SlidingQuantiles
+    values: list[Floats]
+    samples: list[Ints]
 
 
 class Percentiles:
@@ -57,80 +56,59 @@ class Percentiles:
         by: the labels by which series are told apart.
         series: their values, by number.
         window_us: length of a window.
+        ends: how many windows there are.
     """
 
     def __init__(
-        self, queries: list[SignalQuery], by: list[str], series: list[Group], window_us: int
+        self,
+        queries: list[SignalQuery],
+        by: list[str],
+        series: list[Group],
+        window_us: int,
+        ends: int,
     ) -> None:
         self._window_us = window_us
-        self._series = series
-        self._tables: dict[tuple[str, Group], _Table] = {}
+        asked: dict[tuple[str, Group], list[Lookback]] = {}
         for query in queries:
             name, level = PERCENTILES[SIGNALS[query.signal].of or query.signal]
-            table = self._tables.get((name, query.by))
-            if table is None:
-                places = [by.index(label) for label in query.by]
-                own = [tuple(one[place] for place in places) for one in series]
-                groups = {group: number for number, group in enumerate(dict.fromkeys(own))}
-                members = np.array([groups[group] for group in own], np.int64)
-                table = self._tables[name, query.by] = _Table(groups, members)
             lookback = self._lookback(query.over_s, level)
-            if lookback not in table.lookbacks:
-                table.lookbacks.append(lookback)
+            lookbacks = asked.setdefault((name, query.by), [])
+            if lookback not in lookbacks:
+                lookbacks.append(lookback)
+        self._tables = {
+            key: _table([by.index(label) for label in key[1]], series, lookbacks, ends)
+            for key, lookbacks in asked.items()
+        }
 
-    def load(
-        self,
-        client: Client,
-        keys: dict[str, str],
-        tail: str,
-        hashes: NDArray[np.uint64],
-        first_us: int,
-        ends: Ints,
-    ) -> None:
-        """Read the sketches of all windows, a stretch at a time.
+    @property
+    def columns(self) -> dict[str, str]:
+        """Return the columns of sketches that ``add`` needs, by quantity."""
+        return {name: f"`{SKETCH_COLUMNS[name]}`" for name, _ in sorted(self._tables)}
+
+    def add(self, found: pa.Table, series: Ints, places: Ints, low: int, size: int) -> None:
+        """Take in the next stretch of windows, whole.
 
         Args:
-            client: the store.
-            keys: expressions of ``group``, the series, and ``row``, what makes a row.
-            tail: FROM and WHERE, with parameters ``since`` and ``until``.
-            hashes: the value of ``group`` of each series, ascending.
-            first_us: the start of the first window.
-            ends: the ends of all windows.
+            found: ``columns``, a row for each window of a series, ordered by their ends.
+            series: the number of each row's series, shape (rows,).
+            places: the place of each row's end among all ends, ascending, shape (rows,).
+            low: the place of the stretch's first end.
+            size: how many ends it has.
 
         Raises:
-            BacktestError: the store does not answer, or sketches are damaged.
+            BacktestError: sketches are damaged.
         """
-        for table in self._tables.values():
-            shape = len(table.groups), ends.size
-            table.values = [np.full(shape, np.nan) for _ in table.lookbacks]
-            table.samples = [np.zeros(shape, np.int64) for _ in table.lookbacks]
-        slidings = {
-            key: SlidingQuantiles(len(table.groups), table.lookbacks)
-            for key, table in self._tables.items()
-        }
-        names = sorted({name for name, _ in self._tables})
-        columns = {
-            **keys,
-            "end": "toUnixTimestamp64Micro(window_end)",
-            "requests": "toInt64(requests)",
-            **{name: f"`{SKETCH_COLUMNS[name]}`" for name in names},
-        }
-        stretch = self._stretch()
-        chunks = [
-            {
-                "since": first_us + low * self._window_us,
-                "until": first_us + min(low + stretch, ends.size) * self._window_us,
-            }
-            for low in range(0, ends.size, stretch)
-        ]
-        low = 0
-        for found in ahead(lambda chunk: fetch_arrow(client, columns, tail, chunk), chunks):
-            size = min(stretch, ends.size - low)
-            try:
-                self._add(found, slidings, hashes, first_us, low, size)
-            except SketchError as error:
-                raise BacktestError(f"the store's sketches: {error}") from error
-            low += size
+        step = self._step()
+        for name in self.columns:
+            data, offsets = _bytes(found.column(name))
+            for first in range(low, low + size, step):
+                last = min(first + step, low + size)
+                rows_ = slice(*np.searchsorted(places, (first, last)).tolist())
+                try:
+                    packed = PackedSketches(data, offsets[rows_.start : rows_.stop + 1])
+                    self._slide(name, packed, series[rows_], places[rows_] - first, (first, last))
+                except SketchError as error:
+                    raise BacktestError(f"the store's sketches: {error}") from error
 
     def read(
         self, quantity: SignalName, over_s: float, by: Group, members: list[int]
@@ -153,39 +131,38 @@ class Percentiles:
                 values = np.where(values > 0, 1 / values, np.nan)
         return values, samples
 
-    def _add(
-        self,
-        found: pa.Table,
-        slidings: dict[tuple[str, Group], SlidingQuantiles],
-        hashes: NDArray[np.uint64],
-        first_us: int,
-        low: int,
-        size: int,
+    def _slide(
+        self, name: str, packed: PackedSketches, series: Ints, windows: Ints, span: tuple[int, int]
     ) -> None:
-        ends = _numbers(found, "end").astype(np.int64)
-        row, requests = _numbers(found, "row"), _numbers(found, "requests").astype(np.int64)
-        chosen = newest(row.astype(np.uint64), ends, requests)
-        if chosen is not None:
-            found, ends = found.take(pa.array(chosen)), ends[chosen]
-        series = np.searchsorted(hashes, _numbers(found, "group").astype(np.uint64))
-        windows = (ends - first_us) // self._window_us - 1 - low
-        packed: dict[str, PackedSketches] = {}
-        for key, table in self._tables.items():
-            name = key[0]
-            if name not in packed:
-                packed[name] = _packed(found.column(name))
-            told = slidings[key].add(packed[name], table.members[series], windows, size)
+        for (quantity, _), table in self._tables.items():
+            if quantity != name:
+                continue
+            told = table.sliding.add(packed, table.members[series], windows, span[1] - span[0])
             for place, (values, samples) in enumerate(told):
-                table.values[place][:, low : low + size] = values
-                table.samples[place][:, low : low + size] = samples
+                table.values[place][:, slice(*span)] = values
+                table.samples[place][:, slice(*span)] = samples
 
-    def _stretch(self) -> int:
+    def _step(self) -> int:
         """Return how many windows are worked on at once: few enough to stay near the processor."""
         most = max(len(table.groups) for table in self._tables.values())
-        return min(_LONGEST, max(_SHORTEST, _CELLS // (most * _KEYS)))
+        return max(_SHORTEST, _CELLS // (most * _KEYS))
 
     def _lookback(self, over_s: float, level: float) -> Lookback:
         return Lookback(max(1, -(-round(over_s * 1e6) // self._window_us)), level)
+
+
+def _table(places: list[int], series: list[Group], lookbacks: list[Lookback], ends: int) -> _Table:
+    own = [tuple(one[place] for place in places) for one in series]
+    groups = {group: number for number, group in enumerate(dict.fromkeys(own))}
+    shape = len(groups), ends
+    return _Table(
+        groups,
+        np.array([groups[group] for group in own], np.int64),
+        lookbacks,
+        SlidingQuantiles(len(groups), lookbacks),
+        [np.full(shape, np.nan) for _ in lookbacks],
+        [np.zeros(shape, np.int64) for _ in lookbacks],
+    )
 
 
 def sketched(client: Client, since_us: int, until_us: int) -> frozenset[str]:
@@ -208,19 +185,14 @@ def sketched(client: Client, since_us: int, until_us: int) -> frozenset[str]:
     return frozenset(held)
 
 
-def _numbers(table: pa.Table, name: str) -> NDArray[Any]:
-    numbers: NDArray[Any] = table.column(name).to_numpy()
-    return numbers
-
-
-def _packed(column: pa.ChunkedArray) -> PackedSketches:
-    """Return a column of packed sketches without copying what Arrow holds in one piece."""
+def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], Ints]:
+    """Return a column's bytes and where each row's begin, without copying what is in one piece."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.binary())
     width = np.int64 if pa.types.is_large_binary(array.type) else np.int32
     _, offsets, data = array.buffers()
     if not len(array) or data is None:
-        return PackedSketches(np.empty(0, np.uint8), np.zeros(len(array) + 1, np.int64))
+        return np.empty(0, np.uint8), np.zeros(len(array) + 1, np.int64)
     places = np.frombuffer(offsets, width)[array.offset : array.offset + len(array) + 1]
-    return PackedSketches(np.frombuffer(data, np.uint8), places.astype(np.int64))
+    return np.frombuffer(data, np.uint8), places.astype(np.int64)

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
+from numpy.typing import NDArray
 
 from detectors.baseline import BaselineSettings
 from schemas.derived import BURNS, RATIOS
 from schemas.signal import SIGNALS, SignalName, SignalQuery
 from tocsin.backtest.ahead import ahead
-from tocsin.backtest.columns import fetch, newest, rows
+from tocsin.backtest.columns import fetch_arrow, newest, numbers_of, rows
 from tocsin.backtest.percentiles import PERCENTILES, Percentiles
 from tocsin.backtest.series import Floats, Ints, Series
 from tocsin.backtest.trailing import compare
@@ -46,7 +48,8 @@ _ROW: Final = (
     "cityHash64(model, model_version, provider, route, feature, mapKeys(labels), mapValues(labels))"
 )
 """What, with its start, makes a row of the table: several of them are one window's revisions."""
-_CHUNK_US: Final = 86_400_000_000
+_ROWS: Final = 1_000_000
+_LEAST: Final = 360
 
 COMPUTABLE: Final = frozenset(
     {
@@ -122,8 +125,10 @@ class Windows:
         if not names:
             return
         # The worker evaluates from the first window on; before it nothing is covered.
-        ((first_us,),) = rows(
-            self._client, f"SELECT min(toUnixTimestamp64Micro(window_start)) {tail}", time
+        ((first_us, count),) = rows(
+            self._client,
+            f"SELECT min(toUnixTimestamp64Micro(window_start)), count() {tail}",
+            time,
         )
         self._first_us = int(first_us)
         self.ends = np.arange(self._first_us + self.window_us, until_us + 1, self.window_us)
@@ -133,39 +138,54 @@ class Windows:
             name: np.zeros(shape, np.int64 if _FIGURES[name] == "Int64" else np.int32)
             for name in needed
         }
-        columns = {
-            "group": (key, "UInt64"),
-            "end": ("toUnixTimestamp64Micro(window_end)", "Int64"),
-            "row": (_ROW, "UInt64"),
-            **{name: (_EXPRESSIONS.get(name, f"`{name}`"), _FIGURES[name]) for name in needed},
-        }
-        chunks = [
-            {"since": low_us, "until": min(until_us, low_us + _CHUNK_US)}
-            for low_us in range(since_us, until_us, _CHUNK_US)
-        ]
-        for found in ahead(lambda chunk: fetch(self._client, columns, tail, chunk), chunks):
-            self._add(found, hashes)
         sketched = [q for q in self._queries if (SIGNALS[q.signal].of or q.signal) in PERCENTILES]
         if sketched:
-            self._percentiles = Percentiles(sketched, self._by, self._groups, self.window_us)
-            self._percentiles.load(
-                self._client, {"group": key, "row": _ROW}, tail, hashes, self._first_us, self.ends
+            self._percentiles = Percentiles(
+                sketched, self._by, self._groups, self.window_us, self.ends.size
             )
+        self._read_all(key, needed, tail, hashes, int(count))
 
-    def _add(self, found: Any, hashes: Any) -> None:
-        chosen = newest(found["row"], found["end"], found["requests"].astype(np.int64))
+    def _read_all(
+        self, key: str, needed: set[str], tail: str, hashes: NDArray[np.uint64], count: int
+    ) -> None:
+        columns = {
+            "group": key,
+            "end": "toUnixTimestamp64Micro(window_end)",
+            "row": _ROW,
+            **{
+                name: f"ifNull(to{_FIGURES[name]}({_EXPRESSIONS.get(name, f'`{name}`')}), 0)"
+                for name in needed
+            },
+        }
+        if self._percentiles is not None:
+            columns |= self._percentiles.columns
+            tail += " ORDER BY window_end"
+        # The table is ordered by series: little at a time would read most of it again and again.
+        most = max(_LEAST, _ROWS * self.ends.size // max(1, count))
+        spans = [(low, min(low + most, self.ends.size)) for low in range(0, self.ends.size, most)]
+
+        def read(span: tuple[int, int]) -> pa.Table:
+            since, until = (self._first_us + place * self.window_us for place in span)
+            return fetch_arrow(self._client, columns, tail, {"since": since, "until": until})
+
+        for span, found in zip(spans, ahead(read, spans), strict=True):
+            self._add(found, hashes, span)
+
+    def _add(self, found: pa.Table, hashes: NDArray[np.uint64], span: tuple[int, int]) -> None:
+        low, high = span
+        row, ends = numbers_of(found, "row"), numbers_of(found, "end").astype(np.int64)
+        chosen = newest(row, ends, numbers_of(found, "requests").astype(np.int64))
         if chosen is not None:
-            found = found[chosen]
-        if not found.size:
-            return
-        group = np.searchsorted(hashes, found["group"])
-        place = (found["end"] - self._first_us) // self.window_us - 1
-        low, high = int(place.min()), int(place.max()) + 1
+            found, ends = found.take(pa.array(chosen)), ends[chosen]
+        group = np.searchsorted(hashes, numbers_of(found, "group"))
+        place = (ends - self._first_us) // self.window_us - 1
         flat = group * (high - low) + place - low
         for name, matrix in self._figures.items():
             # In float64, exact up to 2**53: nine million dollars in one window of a group.
-            sums = np.bincount(flat, found[name], len(self._groups) * (high - low))
+            sums = np.bincount(flat, numbers_of(found, name), len(self._groups) * (high - low))
             matrix[:, low:high] += sums.reshape(-1, high - low).astype(matrix.dtype)
+        if self._percentiles is not None:
+            self._percentiles.add(found, group, place, low, high - low)
 
     def _sum(self, name: str, numbers: list[int], over_s: float) -> Ints:
         """Return a figure's sum over the lookback that ends at each window's end."""
