@@ -9,7 +9,9 @@ An empty sketch is no bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -19,7 +21,7 @@ from detectors.buckets import Buckets
 from detectors.errors import SketchError
 from detectors.sketch import DEFAULT_ALPHA, DDSketch
 
-__all__ = ["PackedSketches", "pack", "unpack"]
+__all__ = ["PackedSketches", "pack", "unpack", "unpack_all"]
 
 _VERSION: Final = 1
 _ALPHA_UNIT: Final = 1e-5
@@ -75,17 +77,34 @@ def unpack(data: bytes) -> DDSketch:
         SketchError: these bytes are of another version, or damaged.
 
     """
-    if not data:
-        return DDSketch()
-    flat = np.frombuffer(data, np.uint8)
-    packed = PackedSketches(flat, np.array([0, flat.size]))
-    keys, counts = packed.entries(np.zeros(1, np.int64))
+    return unpack_all([data])[0]
+
+
+def unpack_all(packed: Sequence[bytes]) -> list[DDSketch]:
+    """Return what ``unpack`` says of each, many times as fast.
+
+    Raises:
+        SketchError: some are of another version or of another alpha than others, or damaged.
+
+    """
+    offsets = np.cumsum([0, *map(len, packed)])
+    many = PackedSketches(np.frombuffer(b"".join(packed), np.uint8), offsets)
+    low, high = many.bounds()
+    width = high - low + 1
+    places, counts = many.entries(np.arange(len(packed)) * width - low)
     if np.any(counts < 1):
         raise SketchError("a packed sketch's counts are positive")
-    if keys.size and np.any(keys[1:] == keys[:-1]):
-        keys, firsts = np.unique(keys, return_index=True)
-        counts = np.add.reduceat(counts, firsts)
-    return DDSketch.of_buckets(keys, counts, int(packed.zeros[0]), packed.alpha)
+    order = np.argsort(places, kind="stable")
+    places, counts = places[order], counts[order]
+    firsts = np.flatnonzero(np.diff(places, prepend=-1))
+    places, counts = places[firsts], np.add.reduceat(counts, firsts) if firsts.size else counts
+    keys = places % width + low
+    ends = np.searchsorted(places, np.arange(len(packed) + 1) * width).tolist()
+    zeros = many.zeros.tolist()
+    return [
+        DDSketch.of_buckets(keys[first:last], counts[first:last], zeros[row], many.alpha)
+        for row, (first, last) in enumerate(pairwise(ends))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +128,8 @@ class PackedSketches:
 
     Args:
         data: uint8, all bytes.
-        offsets: int64, shape (n + 1,): sketch ``i`` lies in ``data[offsets[i]:offsets[i + 1]]``; bytes
-            before the first and behind the last are left alone.
+        offsets: int64, shape (n + 1,): sketch ``i`` lies in ``data[offsets[i]:offsets[i + 1]]``;
+            bytes before the first and behind the last are left alone.
 
     Attributes:
         zeros: how many values of each sketch are counted as zero; int64, shape (n,).

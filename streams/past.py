@@ -19,7 +19,7 @@ from detectors.closed_window import Window
 from detectors.errors import SketchError
 from detectors.figures import COUNTS
 from detectors.memory import POINTS, Memory
-from detectors.packed import unpack
+from detectors.packed import unpack, unpack_all
 from detectors.sketch import DDSketch
 from detectors.sliding import Heard
 from schemas.base import Labels
@@ -33,10 +33,13 @@ log = structlog.get_logger(__name__)
 _SLICE_US: Final = 600_000_000
 _FUTURE_US: Final = 4_102_444_800_000_000
 
+# By its start as well, by which the table's months are told apart.
 _SPAN: Final = """
     FROM windows
     WHERE window_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
       AND window_end < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
+      AND window_start > fromUnixTimestamp64Micro({since:Int64}, 'UTC') - INTERVAL 1 DAY
+      AND window_start < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
 """
 _HEARD: Final = f"""
     SELECT {{labels}}, toUnixTimestamp64Micro(max(window_end))
@@ -49,7 +52,7 @@ _FIRST: Final = """
     WHERE window_end <= fromUnixTimestamp64Micro({before:Int64}, 'UTC')
     LIMIT 1
 """
-_NEWEST: Final = "SELECT toUnixTimestamp64Micro(max(window_end)) FROM windows"
+_NEWEST: Final = f"SELECT toUnixTimestamp64Micro(max(window_end)) {_SPAN}"
 _LEARNT: Final = """
     SELECT asked, series, toUnixTimestamp64Micro(at) AS at_us, state
     FROM detector_memory
@@ -102,7 +105,8 @@ class Past:
                 that cannot be read, is unknown.
         """
         if before_us == _FUTURE_US:
-            ((newest_us,),) = await self._store.query(_NEWEST)
+            span = {"since": since_us, "before": before_us}
+            ((newest_us,),) = await self._store.query(_NEWEST, span)
             before_us = newest_us + 1
         for low_us in range(since_us, before_us, _SLICE_US):
             table = await self._store.query_arrow(
@@ -207,9 +211,10 @@ def _by_end(
         names, values = columns["label_names"][place], columns["label_values"][place]
         labels += [(_text(k), _text(v)) for k, v in zip(names, values, strict=True)]
         newest[end_us, tuple(labels)] = place
+    kept = {name: _sketches(columns[SKETCH_COLUMNS[name]]) for name in sketches}
     ends: dict[int, list[Window]] = {}
     for (end_us, labels_), place in newest.items():
-        found = {name: _sketch(columns[SKETCH_COLUMNS[name]][place]) for name in sketches}
+        found = {name: kept[name][place] for name in sketches}
         window = Window(
             columns["start_us"][place],
             end_us,
@@ -225,13 +230,19 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _sketch(packed: bytes) -> DDSketch | None:
-    if not packed:
-        return None
+def _sketches(packed: Sequence[bytes]) -> list[DDSketch | None]:
     try:
-        return unpack(packed)
+        return [sketch if sketch.count else None for sketch in unpack_all(packed)]
+    except SketchError:  # one by one, for the sake of the others
+        return [_sketch(data) for data in packed]
+
+
+def _sketch(packed: bytes) -> DDSketch | None:
+    try:
+        sketch = unpack(packed)
     except (
         SketchError
     ) as error:  # only a worker of another version writes what this one cannot read
         log.error("sketch_unreadable", error=str(error)[:300])
         return None
+    return sketch if sketch.count else None

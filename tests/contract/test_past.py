@@ -172,6 +172,22 @@ async def test_the_newest_revision_counts_once_and_other_labels_are_kept(store: 
     assert await past.heard(START_US, START_US + 2 * SIZE_US) == [(window.labels, window.end_us)]
 
 
+async def test_a_sketch_of_another_version_is_unknown_and_its_neighbours_are_not(
+    store: Store,
+) -> None:
+    told = rolled(3, 6)
+    await store.insert("windows", window_rows([w for windows in told for w in windows]))
+    await store.query(
+        "INSERT INTO windows SELECT * REPLACE (requests + 1 AS requests, 'later' AS e2e_sketch)"
+        " FROM windows ORDER BY window_end LIMIT 1"
+    )
+    past = Past(store, StreamSettings().dimensions)
+    found = [w async for windows in past.windows(START_US, sketches=("e2e_s",)) for w in windows]
+    assert [sum("e2e_s" in w.sketches for w in found), len(found)] == [
+        sum(map(len, told)) - 1, sum(map(len, told)),
+    ]  # fmt: skip
+
+
 async def test_a_damaged_memory_is_told_and_nothing_else_is_lost(store: Store) -> None:
     told = rolled(5, 70)
     one = Worker(store)

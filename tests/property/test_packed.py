@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.errors import SketchError
-from detectors.packed import PackedSketches, pack, unpack
+from detectors.packed import PackedSketches, pack, unpack, unpack_all
 from detectors.sketch import DDSketch
 
 durations = st.floats(min_value=0, max_value=86_400, allow_nan=False)
@@ -41,6 +41,7 @@ def test_many_at_once_are_what_each_is_alone(given_: list[DDSketch]) -> None:
     packed = [pack(sketch) for sketch in given_]
     offsets = np.cumsum([0, *map(len, packed)])
     many = PackedSketches(np.frombuffer(b"".join(packed), np.uint8), offsets)
+    assert unpack_all(packed) == given_
     assert many.counts.tolist() == [sketch.count for sketch in given_]
     assert many.zeros.tolist() == [sketch.zeros for sketch in given_]
     keys = np.concatenate([sketch.buckets()[0] for sketch in given_] or [np.empty(0, np.int64)])

@@ -175,6 +175,7 @@ def sketched(client: Client, since_us: int, until_us: int) -> frozenset[str]:
             SELECT 1 FROM windows
             WHERE window_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
               AND window_end <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+              AND window_start > fromUnixTimestamp64Micro({since:Int64}, 'UTC') - INTERVAL 1 DAY
               AND notEmpty({column:Identifier})
             LIMIT 1
             """,

@@ -116,6 +116,8 @@ class Windows:
             FROM windows
             WHERE window_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
               AND window_end <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+              AND window_start > fromUnixTimestamp64Micro({since:Int64}, 'UTC') - INTERVAL 1 DAY
+              AND window_start < fromUnixTimestamp64Micro({until:Int64}, 'UTC')
         """
         time = {"since": since_us, "until": until_us}
         chosen = ", ".join([key, *label.values()])
