@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +88,7 @@ def hour_of_windows(
         "route": np.full(one.size, "direct"),
         "feature": np.char.add("f", (one // 20).astype(str)),
     }
-    counts = {
+    counts: dict[str, NDArray[Any]] = {
         "revision": nothing.astype(np.uint32),
         "requests": requests.astype(np.uint64),
         "errors": np.where(failing, requests // 5, rng.integers(0, 400, one.size) == 0),

@@ -85,6 +85,7 @@ class Drift:
         self._tracks: dict[tuple[int, _Group, str], dict[_Group, LengthSeries]] = {
             _track(query): {} for query in self._queries
         }
+        self._now_us = 0
 
     def add(self, window: Window) -> None:
         """Add a closed window."""
@@ -95,6 +96,7 @@ class Drift:
 
     def evaluate(self, now_end_us: int) -> list[Signal]:
         """Return the signals at the end of a window; call it once for each end, in order."""
+        self._now_us = now_end_us
         for groups in self._tracks.values():
             for series in groups.values():
                 series.advance(now_end_us)
@@ -129,11 +131,12 @@ class Drift:
         for track, groups in self._tracks.items():
             every_us = max(track[0] // _PER_LOOKBACK, _LEAST_US)
             for group, series in groups.items():
-                if series.saved_us == series.known_us or (
-                    series.saved_us and series.saved_us // every_us == series.known_us // every_us
-                ):
+                # By the evaluation's time: one that fell silent is saved as well, before what it
+                # learnt last is further back than ``resume`` looks.
+                due = not series.saved_us or series.saved_us // every_us != self._now_us // every_us
+                if series.saved_us >= series.known_us or not due:
                     continue
-                series.saved_us = series.known_us
+                series.saved_us = self._now_us
                 state = series.save().model_dump(mode="json")
                 memories.append(
                     Memory(

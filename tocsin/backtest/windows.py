@@ -87,6 +87,8 @@ class Windows:
         self.ends: Ints = np.empty(0, np.int64)
         self._by = sorted({label for query in self._queries for label in query.by})
         self._groups: list[tuple[str, ...]] = []
+        self._series: NDArray[np.uint64] = np.empty(0, np.uint64)  # each row's own, by its hash
+        self._members: Ints = np.empty(0, np.int64)  # and the group that it belongs to
         self._figures: dict[str, Any] = {}
         self._percentiles: Percentiles | None = None
         if self._queries:
@@ -110,7 +112,6 @@ class Windows:
         label = {
             name: f"`{name}`" if name in _DIMENSIONS else f"labels['{name}']" for name in self._by
         }
-        key = "cityHash64(tuple({}))".format(", ".join(label.values()) or "1")
         # Without FINAL, which is slow over strings: numpy drops the rows that others replaced.
         tail = """
             FROM windows
@@ -120,12 +121,15 @@ class Windows:
               AND window_start < fromUnixTimestamp64Micro({until:Int64}, 'UTC')
         """
         time = {"since": since_us, "until": until_us}
-        chosen = ", ".join([key, *label.values()])
+        chosen = ", ".join([_ROW, *label.values()])
         names = rows(self._client, f"SELECT DISTINCT {chosen} {tail}", time)
-        hashes = np.array(sorted(int(row[0]) for row in names), np.uint64)
-        known = {int(row[0]): tuple(str(part) for part in row[1:]) for row in names}
         if not names:
             return
+        known = {int(row[0]): tuple(str(part) for part in row[1:]) for row in names}
+        self._series = np.array(sorted(known), np.uint64)
+        self._groups = sorted(set(known.values()))
+        number = {group: place for place, group in enumerate(self._groups)}
+        self._members = np.array([number[known[int(one)]] for one in self._series], np.int64)
         # The worker evaluates from the first window on; before it nothing is covered.
         ((first_us, count),) = rows(
             self._client,
@@ -134,7 +138,6 @@ class Windows:
         )
         self._first_us = int(first_us)
         self.ends = np.arange(self._first_us + self.window_us, until_us + 1, self.window_us)
-        self._groups = [known[int(number)] for number in hashes]
         shape = len(self._groups), self.ends.size
         self._figures = {
             name: np.zeros(shape, np.int64 if _FIGURES[name] == "Int64" else np.int32)
@@ -145,13 +148,10 @@ class Windows:
             self._percentiles = Percentiles(
                 sketched, self._by, self._groups, self.window_us, self.ends.size
             )
-        self._read_all(key, needed, tail, hashes, int(count))
+        self._read_all(needed, tail, int(count))
 
-    def _read_all(
-        self, key: str, needed: set[str], tail: str, hashes: NDArray[np.uint64], count: int
-    ) -> None:
+    def _read_all(self, needed: set[str], tail: str, count: int) -> None:
         columns = {
-            "group": key,
             "end": "toUnixTimestamp64Micro(window_end)",
             "row": _ROW,
             **{
@@ -171,15 +171,15 @@ class Windows:
             return fetch_arrow(self._client, columns, tail, {"since": since, "until": until})
 
         for span, found in zip(spans, ahead(read, spans), strict=True):
-            self._add(found, hashes, span)
+            self._add(found, span)
 
-    def _add(self, found: pa.Table, hashes: NDArray[np.uint64], span: tuple[int, int]) -> None:
+    def _add(self, found: pa.Table, span: tuple[int, int]) -> None:
         low, high = span
         row, ends = numbers_of(found, "row"), numbers_of(found, "end").astype(np.int64)
         chosen = newest(row, ends, numbers_of(found, "requests").astype(np.int64))
         if chosen is not None:
-            found, ends = found.take(pa.array(chosen)), ends[chosen]
-        group = np.searchsorted(hashes, numbers_of(found, "group"))
+            found, row, ends = found.take(pa.array(chosen)), row[chosen], ends[chosen]
+        group = self._members[np.searchsorted(self._series, row)]
         place = (ends - self._first_us) // self.window_us - 1
         flat = group * (high - low) + place - low
         for name, matrix in self._figures.items():
