@@ -1,18 +1,27 @@
 """How long a backtest of a week takes: ``python benchmarks/backtest.py [--series 100] [--days 7]``.
 
-Fills an embedded store with closed windows of a fleet and, unless ``--windows-only``, with the
-signals that the worker would have recorded for the shipped rules' percentiles; a few incidents are
-planted. Then it runs the shipped rules over it and prints times and counts.
+Fills an embedded store with the closed windows of a fleet, sketches of 40 to 59 requests each in
+them; a few incidents are planted. Then it runs the shipped rules over it, those about percentiles
+too, and prints times, counts and the size of a row. Nothing was recorded: all is computed.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
+import math
 import os
+import pstats
 import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from numpy.typing import NDArray
 
 from alerting.rules import load_rules
 from schemas.clickhouse.migrate import migrate, store_client
@@ -23,48 +32,119 @@ from tocsin.embedded.store import StoreProcess
 PASSWORD = "benchmark"  # noqa: S105 - of a store that lives for a minute
 DAY_S = 86_400
 
-WINDOWS = """
-INSERT INTO windows (window_start, window_end, provider, model, model_version, route, feature,
-    revision, requests, errors, rejected, aborted, input_tokens, cached_input_tokens, output_tokens,
-    tokens_unknown, cost_usd, cost_unknown, price_unknown)
-WITH fromUnixTimestamp64Micro({start:Int64}, 'UTC') + (number * 10) AS begins,
-     number AS n
-SELECT begins, begins + 10, 'vllm', concat('m', toString(s % 10)),
-       concat('v', toString(intDiv(s, 10) % 2)), 'direct', concat('f', toString(intDiv(s, 20))), 0,
-       40 + rand(n + s) % 20 AS requests,
-       if(s = 7 AND n BETWEEN 20000 AND 20100, intDiv(requests, 5),
-          rand(n + s + 1) % 400 = 0) AS errors,
-       0, 0, requests * 500, 0, requests * 100, 0,
-       toDecimal64(requests * 0.0001 * if(s = 30 AND n BETWEEN 30000 AND 31000, 20, 1), 9), 0, 0
-FROM numbers({windows:UInt64}) AS t
-ARRAY JOIN range({series:UInt32}) AS s
-"""
-SIGNALS = """
-INSERT INTO signals (signal, labels, over_s, window_end, value, samples, baseline, detector, detail)
-WITH fromUnixTimestamp64Micro({start:Int64}, 'UTC') + (number * 10) + 10 AS ends, number AS n
-SELECT {signal:String},
-       map('model', concat('m', toString(s % 10)),
-           'model_version', concat('v', toString(intDiv(s, 10)))),
-       300, ends,
-       {usual:Float64} * (0.8 + (rand(n + s) % 400) / 1000)
-           * if(s = 3 AND n BETWEEN 40000 AND 40400, {worse:Float64}, 1),
-       1500, NULL, 'rolling', map()
-FROM numbers({windows:UInt64}) AS t
-ARRAY JOIN range({groups:UInt32}) AS s
-"""
+_PACKED = np.dtype(
+    [
+        ("version", "u1"), ("gap_width", "u1"), ("count_width", "u1"), ("zero", "u1"),
+        ("alpha", "<u2"), ("first", "<i2"), ("entries", "<u4"), ("zeros", "<u8"),
+    ]
+)  # fmt: skip
+_MEDIANS = {"ttft_sketch": 0.3, "e2e_sketch": 1.5, "tpot_sketch": 0.02}
+
+
+def packed_sketches(
+    rng: np.random.Generator, medians: NDArray[np.float64], requests: NDArray[np.int64]
+) -> pa.Array:
+    """Return a packed sketch of so many log-normal latencies (sigma 0.4) for each row.
+
+    All at once, in the form that ``detectors.packed`` gives few values: a byte each.
+    """
+    most = int(requests.max())
+    values = medians[:, None] * rng.lognormal(0, 0.4, (requests.size, most)).astype(np.float32)
+    keys = np.ceil(np.log(values) / (2 * math.atanh(0.005))).astype(np.int16)
+    keys[np.arange(most) >= requests[:, None]] = np.iinfo(np.int16).max
+    keys.sort(axis=1)
+    gaps = np.diff(keys, axis=1, prepend=keys[:, :1])
+    inside = np.arange(most) < requests[:, None]
+    head = np.zeros(requests.size, _PACKED)
+    head["version"], head["gap_width"], head["alpha"] = 1, 1, 500
+    head["first"], head["entries"] = keys[:, 0], requests
+    rows = np.zeros((requests.size, 20 + most), np.uint8)
+    rows[:, :20] = head.view(np.uint8).reshape(-1, 20)
+    rows[:, 20:] = np.minimum(gaps, 255)
+    wanted = np.concatenate([np.ones((requests.size, 20), np.bool_), inside], axis=1)
+    ends = np.cumsum(20 + requests)
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rows[wanted])]
+    return pa.Array.from_buffers(pa.binary(), requests.size, buffers)
+
+
+def hour_of_windows(
+    rng: np.random.Generator, start_us: int, first: int, count: int, series: int
+) -> pa.Table:
+    """Return the closed windows of a stretch: steady traffic, and three incidents."""
+    number = np.repeat(np.arange(first, first + count), series)
+    one = np.tile(np.arange(series), count)
+    requests = rng.integers(40, 60, one.size)
+    failing = (one == 7) & (number >= 20_000) & (number <= 20_100)
+    slow = (one % 20 == 3) & (number >= 40_000) & (number <= 40_400)
+    dear = np.where((one == 30) & (number >= 30_000) & (number <= 31_000), 20, 1)
+    begins = start_us + number * 10_000_000
+    nothing = np.zeros(one.size, np.uint64)
+    nano = requests * 100_000 * dear
+    text = {
+        "provider": np.full(one.size, "vllm"),
+        "model": np.char.add("m", (one % 10).astype(str)),
+        "model_version": np.char.add("v", (one // 10 % 2).astype(str)),
+        "route": np.full(one.size, "direct"),
+        "feature": np.char.add("f", (one // 20).astype(str)),
+    }
+    counts: dict[str, NDArray[Any]] = {
+        "revision": nothing.astype(np.uint32),
+        "requests": requests.astype(np.uint64),
+        "errors": np.where(failing, requests // 5, rng.integers(0, 400, one.size) == 0),
+        "rejected": nothing,
+        "aborted": nothing,
+        "input_tokens": requests * 500,
+        "cached_input_tokens": nothing,
+        "output_tokens": requests * 100,
+        "tokens_unknown": nothing,
+        "cost_unknown": nothing,
+        "price_unknown": nothing,
+    }
+    time_of = pa.timestamp("us", "UTC")
+    return pa.table(
+        {
+            "window_start": pa.array(begins).cast(time_of),
+            "window_end": pa.array(begins + 10_000_000).cast(time_of),
+            **{name: pa.array(values).dictionary_encode() for name, values in text.items()},
+            **{
+                name: pa.array(v.astype(np.uint32 if name == "revision" else np.uint64))
+                for name, v in counts.items()
+            },
+            "cost_usd": pa.array(nano / 1e9).cast(pa.decimal128(18, 9), safe=False),
+            **{
+                name: packed_sketches(rng, median * np.where(slow, 4.0, 1.0), requests)
+                for name, median in _MEDIANS.items()
+            },
+        }
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=100)
     parser.add_argument("--days", type=float, default=7)
-    parser.add_argument("--windows-only", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
         StoreProcess(Path(directory), password=PASSWORD) as process,
     ):
         measure(process, options)
+
+
+def sizes(client: Client) -> list[tuple[str, float, float]]:
+    """Return columns of sketches, and all others together, with their bytes a row."""
+    rows = client.query("""
+        SELECT if(endsWith(column, '_sketch'), column, 'all other columns') AS what,
+               sum(column_data_compressed_bytes) / any(t.n),
+               sum(column_data_uncompressed_bytes) / any(t.n)
+        FROM system.parts_columns, (SELECT count() AS n FROM windows) AS t
+        WHERE database = currentDatabase() AND table = 'windows' AND active
+        GROUP BY what
+        ORDER BY what
+    """)
+    return [(str(name), float(packed), float(raw)) for name, packed, raw in rows.result_rows]
 
 
 def cpu_s(pid: int) -> float:
@@ -82,25 +162,21 @@ def measure(process: StoreProcess, options: argparse.Namespace) -> None:
     start_us = until_us - windows * 10**7
     begun = time.perf_counter()
     with store_client(settings, settings.database) as client:
-        numbers = {"start": start_us, "windows": windows, "series": options.series}
-        client.command(WINDOWS, parameters=numbers)
-        if not options.windows_only:
-            for signal, usual, worse in (
-                ("e2e_p95_ratio", 1.0, 2.6),
-                ("ttft_p95", 0.6, 2.0),
-                ("e2e_p95", 3.0, 2.0),
-                ("output_tokens_per_s", 40.0, 0.3),
-            ):
-                client.command(
-                    SIGNALS,
-                    parameters={**numbers, "signal": signal, "usual": usual, "worse": worse,
-                                "groups": options.series},
-                )  # fmt: skip
-        for table in ("windows", "signals"):
-            rows = client.query("SELECT count() FROM {table:Identifier}", {"table": table})
-            print(f"{table}: {rows.result_rows[0][0]} rows")
+        rng = np.random.default_rng(1)
+        for first in range(0, windows, 360):
+            count = min(360, windows - first)
+            client.insert_arrow(
+                "windows", hour_of_windows(rng, start_us, first, count, options.series)
+            )
+        print(f"windows: {windows * options.series} rows")
+        for name, packed, raw in sizes(client):
+            print(f"  {name}: {packed:.1f} B a row in the store, {raw:.1f} B unpacked")
         print(f"filled in {time.perf_counter() - begun:.1f} s")
         store_s, own_s = cpu_s(store_pid), time.process_time()
+        begun = time.perf_counter()
+        profile = cProfile.Profile()
+        if options.profile:
+            profile.enable()
         outcome = backtest(
             client,
             load_rules(None),
@@ -108,6 +184,9 @@ def measure(process: StoreProcess, options: argparse.Namespace) -> None:
             Span(start_us, until_us),
             lambda text: print(f"  {time.perf_counter() - begun:6.1f} s {text}"),
         )
+        profile.disable()
+        if options.profile:
+            pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         store_s, own_s = cpu_s(store_pid) - store_s, time.process_time() - own_s
     print(
         f"processor time: {own_s:.1f} s here, {store_s:.1f} s in the store; load {os.getloadavg()}"

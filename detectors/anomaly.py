@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
 
 from detectors.adwin import AdwinDrift
+from detectors.base import JSON, read_snapshot
+from detectors.errors import SnapshotError
 from detectors.mad import MadDrift
 from detectors.measures import Reading
 
 __all__ = ["AdwinSeries", "AnomalySeries", "MadSeries", "anomaly_series"]
 
 _PER_LOOKBACK: Final = 4
+_MEMORY: Final = 288 * _PER_LOOKBACK
 _FIRST: Final = 12
 _ROOM: Final = 4.0
 
@@ -21,6 +25,25 @@ class AnomalySeries(Protocol):
     """What turns the readings of one series into a detector's reading, in order of time."""
 
     last_us: int
+    """When it last took a value in, and so learnt."""
+    kind: Literal["point", "snapshot"]
+    keeping: Mapping[str, int]
+    """How long what it learns is kept; see ``Memory``."""
+
+    @property
+    def usual(self) -> float | None:
+        """Return what is compared with, if the detector compares with something."""
+
+    def learnt(self) -> dict[str, JSON]:
+        """Return what it learnt last."""
+
+    def recall(self, learnt: Sequence[tuple[int, Mapping[str, JSON]]]) -> None:
+        """Take over what another had learnt, with the times, oldest first.
+
+        Raises:
+            SnapshotError: such a detector does not learn that.
+
+        """
 
     def read(self, now_us: int, reading: Reading) -> Reading:
         """Return the detector's word on the lookback that ends now."""
@@ -36,12 +59,16 @@ class MadSeries:
 
     """
 
+    kind: Literal["point", "snapshot"] = "point"
+
     def __init__(self, over_us: int, window_us: int, minimum_samples: int = 20) -> None:
         self._over_us = over_us
+        # For all that are compared with, were there but one for each lookback.
+        self.keeping: Mapping[str, int] = {"keep_us": (_MEMORY + 2) * over_us}
         self._spacing_us = max(window_us, over_us // _PER_LOOKBACK)
         self._minimum_samples = minimum_samples
         self._recent: deque[tuple[int, float]] = deque()
-        self._mad = MadDrift(memory=288 * _PER_LOOKBACK)
+        self._mad = MadDrift(memory=_MEMORY)
         self.last_us = 0
 
     def read(self, now_us: int, reading: Reading) -> Reading:
@@ -64,6 +91,25 @@ class MadSeries:
         """Return the median that is compared with."""
         return self._mad.median
 
+    def learnt(self) -> dict[str, JSON]:
+        """Return the value that was taken in last."""
+        return {"values": [self._recent[-1][1]]}
+
+    def recall(self, learnt: Sequence[tuple[int, Mapping[str, JSON]]]) -> None:
+        """Take over values, oldest first.
+
+        Raises:
+            SnapshotError: these are no values.
+
+        """
+        values = [
+            (at_us, read_snapshot(state, {}, ("values",))["values"]) for at_us, state in learnt
+        ]
+        if any(len(found) != 1 for _, found in values):
+            raise SnapshotError("values: a point has one of them")
+        self._recent = deque((at_us, found[0]) for at_us, found in values)
+        self.last_us = self._recent[-1][0] if self._recent else 0
+
 
 class AdwinSeries:
     """Let ADWIN see one value of each lookback, and say for one lookback that it found a change.
@@ -76,8 +122,13 @@ class AdwinSeries:
 
     """
 
+    kind: Literal["point", "snapshot"] = "snapshot"
+
+    usual: float | None = None
+
     def __init__(self, over_us: int) -> None:
         self._over_us = over_us
+        self.keeping: Mapping[str, int] = {"every_us": over_us}
         self._begin()
         self._changes: deque[int] = deque()
         self._ready = False
@@ -105,6 +156,38 @@ class AdwinSeries:
             return Reading(None, reading.samples, detail)
         return Reading(float(bool(self._changes)), reading.samples, detail)
 
+    def learnt(self) -> dict[str, JSON]:
+        """Return all that was learnt so far."""
+        return {
+            "adwin": self._adwin.snapshot(),
+            "first": list(self._first),
+            "unit": [] if self._unit is None else [self._unit],
+            "changes": list(self._changes),
+            "ready": self._ready,
+        }
+
+    def recall(self, learnt: Sequence[tuple[int, Mapping[str, JSON]]]) -> None:
+        """Take over the newest of what another had learnt.
+
+        Raises:
+            SnapshotError: it was made with other settings or is malformed.
+
+        """
+        if not learnt:
+            return
+        at_us, state = learnt[-1]
+        lists = read_snapshot(state, {}, ("first", "unit", "changes"))
+        inner: Any = state.get("adwin")
+        if not isinstance(inner, Mapping):
+            raise SnapshotError("adwin: the snapshot has none")
+        self._begin()
+        self._adwin.restore(inner)
+        self._first = lists["first"]
+        self._unit = lists["unit"][0] if lists["unit"] else None
+        self._changes = deque(int(at) for at in lists["changes"])
+        self._ready = state.get("ready") is True
+        self.last_us = at_us
+
     def _feed(self, now_us: int, value: float) -> None:
         fed = [value]
         if self._unit is None:
@@ -122,6 +205,6 @@ class AdwinSeries:
                 return
 
 
-def anomaly_series(detector: str, over_us: int, window_us: int) -> MadSeries | AdwinSeries:
+def anomaly_series(detector: str, over_us: int, window_us: int) -> AnomalySeries:
     """Return a new series for a detector by its name, ``mad`` or ``adwin``."""
     return MadSeries(over_us, window_us) if detector == "mad" else AdwinSeries(over_us)

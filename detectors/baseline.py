@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from detectors.errors import DetectorError
+from detectors.base import JSON
+from detectors.errors import DetectorError, SnapshotError
 
 __all__ = ["Baseline", "BaselineSettings"]
 
@@ -85,6 +87,8 @@ class Baseline:
         self._spacing_us = max(window_us, over_us // _PER_LOOKBACK)
         self._recent: deque[_Point] = deque()  # those that the current lookback overlaps
         self._past: deque[_Point] = deque()
+        self._good = 0  # points of the past that are not held out, and their figures, each sorted
+        self._sorted: list[list[float]] = []
         self._medians: list[float | None] | None = None
         self._last_us = 0
 
@@ -100,10 +104,10 @@ class Baseline:
         """
         changed = False
         while self._recent and self._recent[0].end_us <= now_us - self._over_us:
-            self._past.append(self._recent.popleft())
+            self._enter(self._recent.popleft())
             changed = True
         while self._past and self._past[0].end_us <= now_us - self._horizon_us - self._over_us:
-            self._past.popleft()
+            self._leave(self._past.popleft())
             changed = True
         if changed:
             self._medians = self._compute()
@@ -126,19 +130,61 @@ class Baseline:
         self._recent.append(_Point(now_us, tuple(figures), bad))
         self._last_us = now_us
 
+    @property
+    def horizon_us(self) -> int:
+        """Return for how long a point may be looked at, from its own time on."""
+        return self._horizon_us + 2 * self._over_us
+
+    def newest(self) -> dict[str, JSON]:
+        """Return the point that was taken in last, for ``recall``."""
+        return _saved.dump_python(self._recent[-1], mode="json")  # type: ignore[no-any-return]
+
+    def recall(self, points: Iterable[JSON]) -> None:
+        """Take over the points of a baseline like this, as ``newest`` gave them, oldest first.
+
+        Raises:
+            SnapshotError: these are no points; nothing was taken over.
+
+        """
+        try:
+            self._recent = deque(_saved.validate_python(point, strict=False) for point in points)
+        except ValidationError as error:
+            raise SnapshotError(f"no point of a baseline: {error}") from None
+        self._past.clear()
+        self._good, self._sorted, self._medians = 0, [], None
+        self._last_us = self._recent[-1].end_us if self._recent else 0
+
     def _off(self, first: float, usual: float) -> bool:
         limit = self._settings.limit
         above, below = first >= limit * usual, first * limit <= usual
         return (above and self._worse != "below") or (below and self._worse != "above")
 
+    def _enter(self, point: _Point) -> None:
+        self._past.append(point)
+        if point.bad:
+            return
+        self._good += 1
+        while len(self._sorted) < len(point.figures):
+            self._sorted.append([])
+        for column, figure in zip(self._sorted, point.figures, strict=False):
+            if figure is not None:
+                insort(column, figure)
+
+    def _leave(self, point: _Point) -> None:
+        if point.bad:
+            return
+        self._good -= 1
+        for column, figure in zip(self._sorted, point.figures, strict=False):
+            if figure is not None:
+                del column[bisect_left(column, figure)]
+
     def _compute(self) -> list[float | None] | None:
-        points = [p for p in self._past if not p.bad]
-        if len(points) < self._settings.minimum:
-            points = list(self._past)
-        if len(points) < self._settings.minimum:
+        if self._good >= self._settings.minimum:
+            return [_median(column) for column in self._sorted]
+        if len(self._past) < self._settings.minimum:
             return None
-        table = np.array([p.figures for p in points], np.float64)
-        return [_median(table[:, i]) for i in range(table.shape[1])]
+        columns = zip(*(point.figures for point in self._past), strict=True)
+        return [_median(sorted(x for x in column if x is not None)) for column in columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +194,13 @@ class _Point:
     bad: bool
 
 
-def _median(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
-    known = column[~np.isnan(column)]
-    return float(np.median(known)) if known.size else None
+_saved: TypeAdapter[_Point] = TypeAdapter(_Point)
+
+
+def _median(ascending: Sequence[float]) -> float | None:
+    middle = len(ascending) // 2
+    if not ascending:
+        return None
+    if len(ascending) % 2:
+        return ascending[middle]
+    return (ascending[middle - 1] + ascending[middle]) / 2

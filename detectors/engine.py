@@ -49,6 +49,11 @@ class Engines:
             and set(q.by) <= set(_LABELS)
         ]
 
+    @property
+    def longest_us(self) -> int:
+        """Return the longest lookback, 0 without any."""
+        return max((round(q.over_s * 1e6) for q in self._queries), default=0)
+
     def add(self, sample: EngineSample) -> None:
         """Add a sample; the same engine's of the same moment takes the earlier one's place."""
         if self._queries:
@@ -57,7 +62,7 @@ class Engines:
 
     def evaluate(self, now_us: int) -> list[Signal]:
         """Return the signals of the lookbacks that end at this event time."""
-        longest_us = max((round(q.over_s * 1e6) for q in self._queries), default=0)
+        longest_us = self.longest_us
         for engine, held in list(self._engines.items()):
             for at_us in [at_us for at_us in held if at_us <= now_us - 2 * longest_us]:
                 del held[at_us]

@@ -33,6 +33,11 @@ class Feedback:
         self._queries = _asked(queries)
         self._tally.reask(self._queries)
 
+    @property
+    def longest_us(self) -> int:
+        """Return the longest lookback, 0 without any."""
+        return max((round(q.over_s * 1e6) for q in self._queries), default=0)
+
     def add(self, event: FeedbackEvent, labels: Labels) -> None:
         """Add feedback with the labels of the request that it is about."""
         score = None if event.thumb is None else float(event.thumb is Thumb.UP)

@@ -24,7 +24,11 @@ _ADWIN_VALUES: Final = 500
 
 
 class SavedSeries(BaseModel):
-    """What of a series outlives a restart; the current lookback fills itself again."""
+    """What of a series outlives a restart; the current lookback is that of the windows since.
+
+    ``frozen_us`` is the end of the last window in the reference; ``changes`` are the times at which
+    ADWIN found one within the lookback.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +36,8 @@ class SavedSeries(BaseModel):
     frozen: bool
     fed: int
     adwin: dict[str, JSON]
+    frozen_us: int = 0
+    changes: tuple[int, ...] = ()
 
 
 class LengthSeries:
@@ -60,11 +66,20 @@ class LengthSeries:
         self.reference = DDSketch()
         self.current = DDSketch()
         self.frozen = False
+        self.frozen_us = 0
+        self.known_us = 0  # what ends by then is known, and is not taken in again
+        self.saved_us = 0
         self.fed = 0
 
     def add(self, lengths: DDSketch) -> None:
         """Add a window's lengths; they count from the next ``advance``."""
         self._pending.merge(lengths)
+
+    def remember(self, lengths: DDSketch, end_us: int) -> None:
+        """Add a window of the lookback that a saved series had taken in before it was saved."""
+        if self.frozen and end_us > self.frozen_us:
+            self._recent.append((end_us, lengths))
+            self.current.merge(lengths)
 
     def advance(self, now_us: int) -> None:
         """End the lookback at this time."""
@@ -77,6 +92,8 @@ class LengthSeries:
             else:
                 self.reference.merge(lengths)
                 self.frozen = self.reference.count >= self._reference_size
+                self.frozen_us = now_us
+            self.known_us = now_us
         while self._recent and self._recent[0][0] <= now_us - self._over_us:
             self.current.subtract(self._recent.popleft()[1])
         while self._changes and self._changes[0] <= now_us - self._over_us:
@@ -111,6 +128,8 @@ class LengthSeries:
             frozen=self.frozen,
             fed=self.fed,
             adwin=self._adwin.snapshot(),
+            frozen_us=self.frozen_us,
+            changes=tuple(self._changes),
         )
 
     def load(self, saved: SavedSeries) -> None:
@@ -122,6 +141,8 @@ class LengthSeries:
         """
         self.reference = DDSketch.from_state(saved.reference)
         self.frozen = saved.frozen
+        self.frozen_us = saved.frozen_us
+        self._changes = deque(saved.changes)
         self._sample = None
         try:
             self._adwin.restore(saved.adwin)

@@ -59,6 +59,11 @@ class Quality:
         self._queries = _asked(queries)
         self._tally.reask(self._queries)
 
+    @property
+    def longest_us(self) -> int:
+        """Return the longest lookback, 0 without any."""
+        return max((round(q.over_s * 1e6) for q in self._queries), default=0)
+
     def add(self, result: EvalResult) -> None:
         """Add a result."""
         self._tally.add(

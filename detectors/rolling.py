@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from detectors.asked import SUPPORTED, Asked, ask
 from detectors.baseline import BaselineSettings
 from detectors.closed_window import Window
-from detectors.sliding import History
+from detectors.errors import SnapshotError
+from detectors.memory import Memory, asked_of
+from detectors.sliding import Heard, History
 from schemas.base import SCHEMA_VERSION
 from schemas.signal import Signal, SignalQuery
 
@@ -72,6 +74,59 @@ class Rolling:
         for query, asked in self._asked.items():
             if query in kept:
                 asked.take_over(kept[query])
+
+    @property
+    def longest_us(self) -> int:
+        """Return the longest lookback; windows older than that are not looked at."""
+        return self._history.longest_us
+
+    def sketched(self) -> tuple[int, frozenset[str]]:
+        """Return the longest lookback with sketches, and which quantities' they are."""
+        return self._history.sketched()
+
+    def resume(self, now_us: int, heard: Iterable[Heard], first_us: int | None) -> None:
+        """Go on where another stopped, after the evaluation at ``now_us``.
+
+        To be called before anything is added; the windows of the longest lookback are to be added
+        then, in any order, and what was learnt recalled.
+
+        Args:
+            now_us: the end of the last evaluation.
+            heard: the series that were heard within twice the longest lookback.
+            first_us: the start of the first window ever seen, or of any before the longest
+                lookback.
+
+        """
+        self._history.resume(now_us, heard, first_us)
+
+    def asked(self) -> list[str]:
+        """Return the names of the questions that something may be remembered of."""
+        return [asked_of(query) for query in self._asked]
+
+    def memories(self) -> list[Memory]:
+        """Return what was learnt since the last call, for a successor to recall."""
+        return [memory for asked in self._asked.values() for memory in asked.memories()]
+
+    def recall(self, memories: Iterable[Memory]) -> None:
+        """Take over what a predecessor learnt, oldest first; what nobody asks for is left.
+
+        Raises:
+            SnapshotError: some of it cannot have been learnt; the rest was taken over.
+
+        """
+        asked = {asked_of(query): answers for query, answers in self._asked.items()}
+        found: dict[tuple[str, tuple[str, ...]], list[Memory]] = {}
+        for memory in memories:
+            if memory.asked in asked:
+                found.setdefault((memory.asked, memory.series), []).append(memory)
+        wrong: list[str] = []
+        for (name, series), learnt in found.items():
+            try:
+                asked[name].recall(series, learnt)
+            except SnapshotError as error:
+                wrong.append(f"{name} {series}: {error}")
+        if wrong:
+            raise SnapshotError("; ".join(wrong))
 
     def _ask(self, queries: Collection[SignalQuery]) -> None:
         for query in dict.fromkeys(queries):

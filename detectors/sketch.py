@@ -170,6 +170,21 @@ class DDSketch:
             np.concatenate((np.array([self._zeros], np.int64), self._counts)),
         )
 
+    def buckets(self) -> Buckets:
+        """Return keys, ascending, and counts; they are not to be written to."""
+        self._fold()
+        return self._keys, self._counts
+
+    @classmethod
+    def of_buckets(
+        cls, keys: NDArray[np.int64], counts: NDArray[np.int64], zeros: int, alpha: float
+    ) -> DDSketch:
+        """Build a sketch of buckets that are known to be sound: see ``buckets``."""
+        sketch = cls(alpha)
+        sketch._keys, sketch._counts, sketch._zeros = keys, counts, zeros
+        sketch._count = zeros + int(counts.sum())
+        return sketch
+
     def to_state(self) -> SketchState:
         """Return the wire form."""
         self._fold()

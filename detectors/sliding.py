@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +13,14 @@ from detectors.errors import DetectorError
 from detectors.figures import COUNTS
 from detectors.sketch import DDSketch
 
-__all__ = ["Group", "History", "Lane", "Totals"]
+__all__ = ["Group", "Heard", "History", "Lane", "Totals"]
 
 _PLACES = {name: i for i, name in enumerate(COUNTS)}
 
 Group = tuple[str, ...]
+
+Heard = tuple[Mapping[str, str], int]
+"""A series' labels, and the end of its newest window."""
 
 
 class Totals:
@@ -79,11 +82,19 @@ class Lane:
 
     def add(self, held: _Held) -> None:
         """Add a window to its group."""
-        group = tuple(held.window.labels.get(name, "") for name in self.by)
+        self._totals(held.window.labels).add(held)
+
+    def hear(self, labels: Mapping[str, str], end_us: int) -> None:
+        """Know of a series that was heard, whether or not its windows will be added."""
+        totals = self._totals(labels)
+        totals.last_end_us = max(totals.last_end_us, end_us)
+
+    def _totals(self, labels: Mapping[str, str]) -> Totals:
+        group = tuple(labels.get(name, "") for name in self.by)
         totals = self.groups.get(group)
         if totals is None:
             totals = self.groups[group] = Totals(self.sketches)
-        totals.add(held)
+        return totals
 
     def subtract(self, held: _Held) -> None:
         """Take a window away from its group."""
@@ -141,15 +152,15 @@ class History:
     def add(self, window: Window) -> None:
         """Add a closed window, or put a later revision in its place.
 
-        A revision that is not newer than the one held, and a window older than every lookback,
-        change nothing.
+        Windows only grow, so a revision with no more requests than the one held is not newer,
+        whoever numbered it; it changes nothing, as a window older than every lookback does.
         """
         if window.end_us <= self.now_us - self.longest_us:
             return
         key = tuple(part for pair in sorted(window.labels.items()) for part in pair)
         held = self._ends.setdefault(window.end_us, {})
         old = held.get(key)
-        if old is not None and old.window.revision >= window.revision:
+        if old is not None and old.window.requests >= window.requests:
             return
         new = held[key] = self._hold(window)
         if self.first_us is None or window.start_us < self.first_us:
@@ -159,6 +170,22 @@ class History:
                 if old is not None:
                     lane.subtract(old)
                 lane.add(new)
+
+    def resume(self, now_us: int, heard: Iterable[Heard], first_us: int | None) -> None:
+        """Begin as if all had been advanced to this time; see ``Rolling.resume``."""
+        self.now_us, self.first_us = now_us, first_us
+        for lane in self._lanes.values():
+            lane.high_us = now_us
+        for labels, end_us in heard:
+            for lane in self._lanes.values():
+                if end_us > lane.low_us - self.longest_us:
+                    lane.hear(labels, end_us)
+
+    def sketched(self) -> tuple[int, frozenset[str]]:
+        """Return the longest lookback with sketches, and which quantities' they are."""
+        lanes = [lane for lane in self._lanes.values() if lane.sketches]
+        names = frozenset(name for lane in lanes for name in lane.sketches)
+        return max((lane.over_us for lane in lanes), default=0), names
 
     def advance(self, now_us: int) -> None:
         """Move every lookback on to end at this time; an earlier time changes nothing."""
@@ -181,7 +208,7 @@ class History:
 
     def _forget(self, ends: list[int]) -> None:
         longest = self.longest_us
-        sketched = max((lane.over_us for lane in self._lanes.values() if lane.sketches), default=0)
+        sketched, _ = self.sketched()
         for end in ends:
             if end <= self.now_us - longest:
                 del self._ends[end]

@@ -144,6 +144,9 @@ class EmitSettings(_Section):
     capture_chars: Annotated[int, Field(ge=0, le=32_768)] = 4_096
     prompt_hash: bool = False
     prompt_hash_key: SecretStr = SecretStr("")
+    gpu: bool = Field(
+        default=True, description="read the use of the engine's GPUs from NVML, where it is there"
+    )
     gateway_token: SecretStr = Field(
         default=SecretStr(""),
         description="shared by a gateway and its servers: they join their views of a request",

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
 from detectors.closed_window import Window
 from detectors.engine import Engines
+from schemas.base import SCHEMA_VERSION
 from schemas.engine import EngineSample
 from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
+from streams.past import Past
 
 __all__ = ["EngineAgent"]
 
 log = structlog.get_logger(__name__)
 
 
+_COLUMNS: Final = (
+    "server",
+    "engine_index",
+    "model",
+    "running_requests",
+    "waiting_requests",
+    "kv_cache_usage",
+    "prefix_cache_hit_rate",
+    "spec_decode_acceptance_rate",
+    "gpu_utilization",
+)
+_PAST: Final = """
+    SELECT toUnixTimestamp64Micro(at), server, engine_index, model, running_requests,
+           waiting_requests, kv_cache_usage, prefix_cache_hit_rate, spec_decode_acceptance_rate,
+           gpu_utilization
+    FROM engine_samples
+    WHERE at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+"""
+
+
 class EngineAgent:
     """Keeps the newest samples of ``llm.engine`` in memory and says what rules ask of them.
 
-    They are acknowledged at once: a restart begins with the samples that come then, as every
-    engine sends one a second. Rows are the sink's matter.
+    They are acknowledged at once: rows are the sink's matter, and a worker that begins reads those
+    of its lookbacks.
     """
 
     def __init__(self, queries: Collection[SignalQuery]) -> None:
+        self._queries = queries
         self._engines = Engines(queries)
 
     async def run(self, stream: Any) -> None:
@@ -45,7 +68,21 @@ class EngineAgent:
 
     def reask(self, queries: Collection[SignalQuery]) -> None:
         """Answer other queries from now on."""
+        self._queries = queries
         self._engines.reask(queries)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._engines = Engines(self._queries)
+
+    async def resume(self, past: Past, first_us: int) -> None:
+        """Read the samples of the lookbacks, and those that came since."""
+        if not self._engines.longest_us:
+            return
+        since_us = first_us - 2 * self._engines.longest_us
+        for at_us, *values in await past.rows(_PAST, {"since": since_us}):
+            figures: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
+            self._engines.add(EngineSample(schema_version=SCHEMA_VERSION, at_us=at_us, **figures))
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the signals of every engine at a window's end."""

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from detectors.closed_window import Window
 from detectors.feedback import Feedback
+from schemas.base import SCHEMA_VERSION
 from schemas.clock import Clock
 from schemas.dead_letter import DeadLetter, DeadLetterReason
 from schemas.feedback import FeedbackEvent
@@ -28,6 +29,7 @@ from streams.app import Hold
 from streams.errors import AbandonedError, StoreRefusedError, StoreUnavailableError
 from streams.inserts import Inserts, insert_each
 from streams.letters import DeadLetters, Publishes
+from streams.past import Past
 from streams.replay import Queries
 from streams.retry import until_done
 from streams.rows import columns_of
@@ -50,6 +52,13 @@ _JOIN: Final = """
     SELECT request_id, provider, model, model_version, ifNull(feature, '')
     FROM requests
     WHERE request_id IN {ids:Array(String)}
+"""
+
+_PAST: Final = """
+    SELECT feedback_id, request_id, toUnixTimestamp64Micro(at), user_id, thumb,
+           provider, model, model_version, feature
+    FROM feedback
+    WHERE matched AND at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 """
 
 _PATIENCE_US: Final = 60_000_000
@@ -96,6 +105,7 @@ class FeedbackAgent:
         self._hold = hold
         self._future_us = future_us
         self._letters = DeadLetters(Topics.FEEDBACK, publisher, clock)
+        self._queries: Collection[SignalQuery] = queries
         self._feedback = Feedback(queries)
         self._records: deque[_Record] = deque()
         self._waiting: list[_Waiting] = []
@@ -133,7 +143,23 @@ class FeedbackAgent:
 
     def reask(self, queries: Collection[SignalQuery]) -> None:
         """Answer other queries from now on."""
+        self._queries = queries
         self._feedback.reask(queries)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._feedback = Feedback(self._queries)
+
+    async def resume(self, past: Past, first_us: int) -> None:
+        """Read the thumbs of the lookbacks, and those that came since."""
+        if not self._feedback.longest_us:
+            return
+        since_us = first_us - 2 * self._feedback.longest_us
+        names = ("feedback_id", "request_id", "at_us", *_COLUMNS[3:5])
+        for row in await past.rows(_PAST, {"since": since_us}):
+            figures: dict[str, Any] = dict(zip(names, row[: len(names)], strict=True))
+            event = FeedbackEvent(schema_version=SCHEMA_VERSION, **figures)
+            self._feedback.add(event, dict(zip(_LABELS, row[len(names) :], strict=True)))
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the shares of thumbs up at a window's end."""

@@ -37,6 +37,12 @@ _QUIET_WINDOWS: Final = 3
 class Evaluates(Protocol):
     """What makes signals of closed windows."""
 
+    def forget(self) -> None:
+        """Forget all figures: another worker goes on with them."""
+
+    async def resume(self, first_us: int) -> None:
+        """Go on where another worker stopped, before the first evaluation, of ``first_us``."""
+
     def take_in(self, windows: Sequence[Window]) -> None:
         """Take in closed windows, corrections included."""
 
@@ -109,6 +115,7 @@ class MergeAgent:
         async with self._lock:
             if self._owner and not owner:
                 self._begin()
+                self._signals.forget()
             self._owner = owner
             if owner:
                 self._watermark.wake()
@@ -138,7 +145,6 @@ class MergeAgent:
             windows = self._closed
             await self._hand_on(windows, watermark_us)
             self._closed = []
-            await self._say_if_held()
             settled_us = watermark_us - self._correction_us
             while self._pending and self._pending[0][1] <= settled_us:
                 self._pending.popleft()[0].ack()
@@ -170,6 +176,7 @@ class MergeAgent:
 
     async def _hand_on(self, windows: Sequence[Window], watermark_us: int) -> None:
         if windows:
+            await self._signals.resume(windows[0].end_us)
             refused = await insert_each(self._store, "windows", window_rows(windows))
             for row in refused:
                 metrics.REFUSED.labels(topic=Topics.WINDOWS.name).inc()
@@ -189,9 +196,15 @@ class MergeAgent:
         self._evaluated_us = end_us
         self._said_us = self._elapsed()
 
-    async def _say_if_held(self) -> None:
-        """Say the lag when it is long since windows closed: no evaluation would tell of it."""
+    async def tell(self) -> None:
+        """Say the lag when it is long since windows were handed on; called by a timer.
+
+        No evaluation would tell of it, and what hands them on may be waiting for the store.
+        """
         lag_s, quiet_us = self.lag_s(), self._elapsed() - self._said_us
+        if self._closed:  # the watermark is far ahead of what waits to be handed on
+            lag_s = max(lag_s or 0.0, (self._clock() - self._closed[0].end_us) / 1e6)
+            metrics.WATERMARK_LAG.set(lag_s)
         if lag_s is not None and quiet_us >= _QUIET_WINDOWS * self._settings.window_us:
             self._said_us = self._elapsed()
             await self._signals.hold(self._clock(), lag_s)

@@ -17,6 +17,7 @@ __all__ = [
     "EVALS",
     "EVENTS",
     "FEEDBACK_UNMATCHED",
+    "FIGURES_RESUMED",
     "GROUPS_TOLD",
     "INSERTS_IN_DOUBT",
     "INSERT_FAILURES",
@@ -96,6 +97,11 @@ LATE_REQUESTS: Final = Gauge(
 )
 WATERMARK_LAG: Final = Gauge(
     "tocsin_watermark_lag_seconds", "Wall clock minus the watermark of the closed windows."
+)
+FIGURES_RESUMED: Final = Gauge(
+    "tocsin_figures_resumed",
+    "1 once baselines, references and lookbacks stand where another worker's stood; until then "
+    "nothing is evaluated.",
 )
 EVALS: Final = Counter(
     "tocsin_evals_total", "Sampled requests by what the judge made of them.", ["outcome"]

@@ -30,6 +30,7 @@ from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.judge import BadVerdictError, Judge, JudgeError
 from streams.letters import Publishes
+from streams.past import Past
 from streams.retry import until_done
 from streams.rows import columns_of
 
@@ -50,6 +51,13 @@ _COLUMNS: Final = (
     "score",
     "explanation",
 )
+
+_PAST: Final = """
+    SELECT eval_id, event_id, request_id, toUnixTimestamp64Micro(request_end),
+           toUnixTimestamp64Micro(at), evaluator, judge_model, labels, outcome, score
+    FROM evals
+    WHERE request_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+"""
 
 
 class QualityAgent:
@@ -73,6 +81,7 @@ class QualityAgent:
         self._queue: asyncio.Queue[RequestEvent] = asyncio.Queue(settings.queue)
         self._results: list[EvalResult] = []
         self._publishing = asyncio.Lock()
+        self._queries: Collection[SignalQuery] = queries
         self._quality = Quality(queries)
 
     def offer(self, batch: Batch) -> None:
@@ -134,7 +143,22 @@ class QualityAgent:
 
     def reask(self, queries: Collection[SignalQuery]) -> None:
         """Answer other queries from now on."""
+        self._queries = queries
         self._quality.reask(queries)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._quality = Quality(self._queries)
+
+    async def resume(self, past: Past, first_us: int) -> None:
+        """Read the scores of the lookbacks, and those that came since."""
+        if not self._quality.longest_us:
+            return
+        since_us = first_us - 2 * self._quality.longest_us
+        names = ("eval_id", "event_id", "request_id", "request_end_us", "at_us", *_COLUMNS[5:10])
+        for row in await past.rows(_PAST, {"since": since_us}):
+            figures: dict[str, Any] = dict(zip(names, row, strict=True))
+            self._quality.add(EvalResult(schema_version=SCHEMA_VERSION, **figures))
 
     async def signals(self, end_us: int) -> Sequence[Signal]:
         """Return the mean scores at a window's end."""

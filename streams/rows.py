@@ -15,11 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from detectors.closed_window import Window
+from detectors.figures import SKETCHES
+from detectors.packed import pack
 from schemas.base import Message
 from schemas.columns import EVENT_FIELDS, EventColumns
 from streams.batch import Origin
 
-__all__ = ["columns_of", "event_rows", "window_rows"]
+__all__ = ["SKETCH_COLUMNS", "WINDOW_DIMENSIONS", "columns_of", "event_rows", "window_rows"]
 
 _TIMES: Final = frozenset(name for name in EVENT_FIELDS if name.endswith("_us"))
 _TIME: Final = pa.timestamp("us", "UTC")
@@ -58,7 +60,7 @@ def _constant(text: str, count: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [text])
 
 
-_WINDOW_DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")
+WINDOW_DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")
 _WINDOW_COUNTS: Final = (
     "revision",
     "requests",
@@ -74,25 +76,33 @@ _WINDOW_COUNTS: Final = (
 )
 
 
+SKETCH_COLUMNS: Final = {name: f"{name.removesuffix('_s')}_sketch" for name in SKETCHES}
+"""The quantities that windows sketch, and where table ``windows`` keeps them."""
+
+
 def window_rows(windows: Sequence[Window]) -> dict[str, Sequence[Any]]:
     """Return closed windows as the columns of table ``windows``."""
     rows: dict[str, Sequence[Any]] = {
         "window_start": [window.start_us for window in windows],
         "window_end": [window.end_us for window in windows],
         "labels": [
-            {k: v for k, v in window.labels.items() if k not in _WINDOW_DIMENSIONS}
+            {k: v for k, v in window.labels.items() if k not in WINDOW_DIMENSIONS}
             for window in windows
         ],
         "cost_usd": [window.cost_usd for window in windows],
         "output_tokens_per_s": [window.output_tokens_per_s_total for window in windows],
     }
-    for name in _WINDOW_DIMENSIONS:
+    for name in WINDOW_DIMENSIONS:
         rows[name] = [window.labels.get(name, "") for window in windows]
     for name in _WINDOW_COUNTS:
         rows[name] = [getattr(window, name) for window in windows]
     for sketch in ("ttft", "e2e", "tpot"):
         for label, q in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
             rows[f"{sketch}_{label}_s"] = [window.p(f"{sketch}_s", q) for window in windows]
+    for name, column in SKETCH_COLUMNS.items():
+        rows[column] = [
+            pack(window.sketches[name]) if name in window.sketches else b"" for window in windows
+        ]
     return rows
 
 

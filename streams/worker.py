@@ -35,6 +35,7 @@ from streams.merge import MergeAgent
 from streams.mirror import MirrorAgent, Mirrors
 from streams.notify import NotifyAgent
 from streams.ownership import Ownership
+from streams.past import Past
 from streams.performance import PerformanceAgent
 from streams.prepare import Preparer
 from streams.publish import Publisher
@@ -113,7 +114,7 @@ def build_app(
         feedback,
         engine,
     ]
-    signals = SignalsAgent(sources, publisher)
+    signals = SignalsAgent(sources, publisher, Past(merge_store, streams.dimensions))
     merge = MergeAgent(
         streams,
         merge_store,
@@ -197,6 +198,7 @@ def build_app(
     flush_s = max(0.1, streams.flush_s / scale)
     _timer(app, flush_s, "flush-windows", windows.flush_if_due)
     _timer(app, flush_s, "advance-windows", merge.advance)
+    _timer(app, 1.0, "tell-of-held-windows", merge.tell)
     _timer(app, 1.0, "join-feedback", feedback.join)
     _timer(app, 1.0, "publish-evals", quality.publish)
     app.task(ingest.work)

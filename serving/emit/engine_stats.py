@@ -65,6 +65,7 @@ class SampleMaker:
         engine_index: which engine of the server.
         monotonic: seconds.
         wall_ns: nanoseconds since 1970, UTC.
+        gpu: how busy the engine's GPUs were since the last call, 0 to 1, None if unknown; at once.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SampleMaker:
         *,
         monotonic: Callable[[], float],
         wall_ns: Callable[[], int],
+        gpu: Callable[[], float | None] = lambda: None,
         interval_s: float = 1.0,
     ) -> None:
         self._server = server
@@ -82,6 +84,7 @@ class SampleMaker:
         self._engine_index = engine_index
         self._monotonic = monotonic
         self._wall_ns = wall_ns
+        self._gpu = gpu
         self._interval_s = interval_s
         self._last_at: float | None = None
         self._stats: Any = None
@@ -119,6 +122,7 @@ class SampleMaker:
             kv_cache_usage=_ratio(getattr(stats, "kv_cache_usage", None), 1),
             prefix_cache_hit_rate=_ratio(self._hits, self._queries),
             spec_decode_acceptance_rate=_ratio(self._accepted, self._drafted),
+            gpu_utilization=_ratio(self._gpu(), 1),
         )
         self._queries = self._hits = self._drafted = self._accepted = 0
         return sample

@@ -7,6 +7,8 @@ would end the whole server, so each method contains its own.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 from vllm.v1.metrics.loggers import StatLoggerBase
@@ -14,6 +16,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from serving.emit.counters import contained
 from serving.emit.emission import Emission, shared_emission
 from serving.emit.engine_stats import SampleMaker, read_finished
+from serving.emit.gpu import GpuMeter, chosen_devices, load_nvml
 
 __all__ = ["TocsinStatLogger"]
 
@@ -70,10 +73,28 @@ def _sample_maker(emission: Emission, vllm_config: Any, engine_index: int) -> Sa
     config = getattr(vllm_config, "model_config", None)
     names = getattr(config, "served_model_name", None)
     name = names[0] if isinstance(names, list) and names else names
+    index = engine_index if isinstance(engine_index, int) else 0
     return SampleMaker(
         emission.origin.server,
         str(name or getattr(config, "model", None) or "unknown")[:256],
-        engine_index if isinstance(engine_index, int) else 0,
+        index,
         monotonic=emission.clock.monotonic,
         wall_ns=emission.clock.wall_ns,
+        gpu=_gpu(vllm_config, index) if emission.settings.gpu else lambda: None,
     )
+
+
+def _gpu(vllm_config: Any, index: int) -> Callable[[], float | None]:
+    """Begin to read the engine's GPUs; return what gives their mean use since the last call."""
+    parallel = getattr(vllm_config, "parallel_config", None)
+    size = getattr(parallel, "world_size", None)
+    local = getattr(parallel, "data_parallel_size_local", None)
+    engine = index % local if type(local) is int and local > 0 else index
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    def choose(count: int) -> list[int | str]:
+        return chosen_devices(visible, count, engine, size if type(size) is int else 1)
+
+    meter = GpuMeter(load_nvml, choose)
+    meter.start()
+    return meter.take

@@ -131,6 +131,17 @@ async def test_a_backtest_decides_what_the_live_run_decided(running: Running, ru
     assert any("failed" in row[7] for row in decided)  # what the executor answered then
     assert set(outcome.sources.values()) == {"signals"}
 
+    # Had the percentile not been recorded, the windows' sketches would tell it.
+    running.client.command("DELETE FROM signals WHERE signal = 'e2e_p95'")
+    outcome = tried(running, rules)
+    assert outcome.sources == {"error-rate": "signals", "slow": "windows"}
+    decided = [
+        (t.at_us, t.labels, t.from_phase.value, t.to_phase.value)
+        for t in (said.transition for said in outcome.said if said.transition.rule == "slow")
+    ]
+    slow = [(row[0], row[2], row[3], row[4]) for row in lived if row[1] == "slow"]
+    assert sorted(decided, key=str) == sorted(slow, key=str)
+
 
 async def test_changed_rules_are_in_force_without_a_restart_and_bad_ones_are_not(
     running: Running, rules: Path

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ EVAL_COLUMNS = (
 )  # fmt: skip
 S = 1_000_000
 WINDOW = 10 * S
-START = 1_790_000_000 * S // WINDOW * WINDOW
+START = time.time_ns() // 10**10 * WINDOW - 3 * 3_600 * S  # the store drops old sketches
 COUNT = 900
 
 
@@ -81,6 +83,20 @@ RULES = [
     rule("quiet", kind="absence", signal="request_count", over="1m", by=["model"], min_samples=0,
          scope=["model=b"], **{"for": "30s"}),
 ]  # fmt: skip
+
+
+RELATIVE = [
+    rule("slower", kind="baseline", signal="e2e_p95", over="1m", condition="> 2x"),
+    rule("slowest", kind="baseline", signal="e2e_p95", over="2m", condition="> 1.5x", by=["model"]),
+    rule("halting", signal="output_tokens_per_s", over="30s", condition="< 20 tokens/s"),
+]
+
+
+def lagging(number: int, seconds: float) -> Signal:
+    return Signal(
+        schema_version=SCHEMA_VERSION, signal=SignalName.WATERMARK_LAG, labels={}, over_s=0,
+        window_end_us=START + number * WINDOW, value=seconds, samples=1, detector="watermark",
+    )  # fmt: skip
 
 
 def rules_of(*names: str) -> RuleSet:
@@ -118,7 +134,12 @@ def story() -> list[list[Window]]:
                         input_tokens=100 * requests * dear,
                         output_tokens=10 * requests,
                         cost_nano_usd=requests * dear * 1_000_003,
-                        sketches={"e2e_s": sketch_of([3.0 if slow else 1.0] * requests)},
+                        sketches={
+                            "e2e_s": sketch_of([3.0 if slow else 1.0] * requests),
+                            "tpot_s": sketch_of(
+                                [0.1 if slow else 0.02 + requests / 1e4] * requests
+                            ),
+                        },
                     )
                 )
         told.append(windows)
@@ -135,12 +156,7 @@ def live() -> tuple[Rehearsal, list[Signal]]:
         for window in windows:
             rolling.add(window)
         signals = rolling.evaluate(START + number * WINDOW)
-        lag = 90.0 if 320 <= number < 325 else 1.0
-        signals.append(
-            Signal(schema_version=SCHEMA_VERSION, signal=SignalName.WATERMARK_LAG, labels={},
-                   over_s=0, window_end_us=START + number * WINDOW, value=lag, samples=1,
-                   detector="watermark")
-        )  # fmt: skip
+        signals.append(lagging(number, 90.0 if 320 <= number < 325 else 1.0))
         for signal in signals:
             rehearsal.see(signal)
         said += signals
@@ -258,11 +274,56 @@ def test_what_adds_up_is_computed_from_windows_as_the_detectors_would(
     rehearsal, signals = live
     record(client, [s for s in signals if s.signal is SignalName.WATERMARK_LAG])
     outcome = backtest(client, rules_of(), settings, SPAN)
-    assert outcome.untried.keys() == {"slow"}
-    assert "not recorded" in outcome.untried["slow"]
+    assert outcome.untried == {}
     assert set(outcome.sources.values()) == {"windows"}
-    lived = [item for item in rehearsal.said if item.transition.rule != "slow"]
-    assert sorted(decisions(outcome.said)) == sorted(decisions(lived))
+    assert sorted(decisions(outcome.said)) == sorted(decisions(rehearsal.said))
+
+
+def test_percentiles_of_windows_without_sketches_are_not_tried(
+    tables: tuple[Client, Settings],
+) -> None:
+    client, settings = tables
+    client.command("TRUNCATE TABLE windows")
+    told = [replace(window, sketches={}) for windows in story() for window in windows]
+    _insert(client, "windows", window_rows(told))
+    outcome = backtest(client, rules_of("errors", "slow"), settings, SPAN)
+    assert outcome.untried.keys() == {"slow"}
+    assert "windows of this time keep no sketches" in outcome.untried["slow"]
+
+
+def test_damaged_sketches_are_told_of(tables: tuple[Client, Settings]) -> None:
+    client, settings = tables
+    client.command(
+        "INSERT INTO windows SELECT * REPLACE (requests + 1 AS requests, 'none' AS e2e_sketch)"
+        " FROM windows LIMIT 1"
+    )
+    with pytest.raises(BacktestError, match=r"the store's sketches: .* head"):
+        backtest(client, rules_of("slow"), settings, SPAN)
+
+
+def test_ratios_of_percentiles_and_revisions_are_computed_as_the_detectors_would(
+    tables: tuple[Client, Settings],
+) -> None:
+    client, settings = tables
+    rules = parse_rules(yaml.safe_dump({"version": 1, "rules": RELATIVE}), "test")
+    told = story()
+    late = [replace(w, requests=w.requests - 1, sketches={}) for w in told[50]]
+    _insert(client, "windows", window_rows(late))  # a part, said again by a later worker
+    rolling, rehearsal = Rolling(rules.queries(), WINDOW), Rehearsal(rules, Policy())
+    for number, windows in enumerate(told, 1):
+        for window in windows:
+            rolling.add(window)
+        for signal in [*rolling.evaluate(START + number * WINDOW), lagging(number, 1.0)]:
+            rehearsal.see(signal)
+    outcome = backtest(client, rules, settings, SPAN)
+    assert set(outcome.sources.values()) == {"windows"}
+    assert {item.transition.rule for item in rehearsal.said} == {r["name"] for r in RELATIVE}
+    assert sorted(decisions(outcome.said)) == sorted(decisions(rehearsal.said))
+    values = [
+        sorted((s.transition.rule, s.transition.at_us, str(s.transition.value)) for s in said)
+        for said in (outcome.said, rehearsal.said)
+    ]
+    assert values[0] == values[1]
 
 
 def test_episodes_tell_when_and_what(
@@ -293,7 +354,7 @@ def test_the_command_tells_and_draws_what_would_have_fired_and_what_differs(
     monkeypatch.setenv("TOCSIN_CLICKHOUSE__PORT", str(store.port))
     monkeypatch.setenv("TOCSIN_CLICKHOUSE__PASSWORD", STORE_PASSWORD)
     monkeypatch.setenv("TOCSIN_CLICKHOUSE__DATABASE", store.database)
-    files = {"old": [RULES[0]], "new": [{**RULES[0], "condition": "> 60%"}, RULES[3], RULES[1]]}
+    files = {"old": [RULES[0]], "new": [{**RULES[0], "condition": "> 60%"}, RULES[3], JUDGED[0]]}
     for name, chosen in files.items():
         (tmp_path / name).write_text(yaml.safe_dump({"version": 1, "rules": chosen}))
     monkeypatch.setenv("TOCSIN_ALERTING__RULES", str(tmp_path / "old"))
@@ -307,10 +368,10 @@ def test_the_command_tells_and_draws_what_would_have_fired_and_what_differs(
     assert "1 incidents, 0 actions" in said
     assert re.search(r"\+ .* burning \| provider=p", said)
     assert re.search(r"- .* errors \| model=a, model_version=v2 \| .*back ", said)
-    assert "not tried: slow: e2e_p95 over 60 s by model, model_version was not recorded" in said
+    assert "not tried: poor: quality_score over 600 s by model, model_version was not" in said
     drawn = out.read_text(encoding="utf-8")
     assert drawn.count("<rect") == 2
-    assert "Not tried: slow" in drawn
+    assert "Not tried: poor" in drawn
     same = CliRunner().invoke(app, ["rules", "backtest", *span, "--rules", str(tmp_path / "old")])
     assert "the same incidents" in same.output
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,11 +16,13 @@ from alerting.rules.ruleset import RuleSet
 from schemas.action import ActionRequested, ActionResult, ActionStatus
 from schemas.derived import RATIOS
 from schemas.settings import Settings
-from schemas.signal import SignalName, SignalQuery
+from schemas.signal import SIGNALS, SignalName, SignalQuery
+from tocsin.backtest.ahead import ahead
 from tocsin.backtest.columns import BacktestError
 from tocsin.backtest.episodes import Episode, episodes_of
 from tocsin.backtest.facts import Facts
-from tocsin.backtest.recorded import Loaded, Recorded
+from tocsin.backtest.percentiles import PERCENTILES, sketched
+from tocsin.backtest.recorded import Recorded
 from tocsin.backtest.replay import Replay
 from tocsin.backtest.series import Floats, Ints
 from tocsin.backtest.windows import COMPUTABLE, Windows
@@ -29,7 +30,6 @@ from tocsin.backtest.windows import COMPUTABLE, Windows
 __all__ = ["Outcome", "Span", "backtest"]
 
 _DAY_S: Final = 86_400.0
-_SKETCHED: Final = ("ttft", "e2e", "tpot", "output_tokens_per_s")
 _COST_BY: Final = frozenset({"user_id"})
 
 
@@ -76,8 +76,8 @@ def backtest(
     """Return what rules would have done in a time, by the worker's own steps.
 
     A signal that the rules in force asked for is taken as it was recorded, so that these rules
-    decide again what they decided then; any other is computed from the closed windows where its
-    figures add up, or from scores, thumbs and samples of engines. Actions are answered as they were
+    decide again what they decided then; any other is computed from the closed windows and
+    their sketches, or from scores, thumbs and samples of engines. Actions are answered as they were
     then; one that was not asked for then is a dry run, after which everything goes on as it did.
     What people approved or rejected then they do again; what was not proposed then expires.
 
@@ -100,10 +100,11 @@ def backtest(
     computed: list[SignalQuery] = []
     told: list[SignalQuery] = []
     facts = Facts(client, span.since_us - 2 * _longest_us(rules), span.until_us)
+    sketches = sketched(client, span.since_us, span.until_us)
     for query in _ordered(rules):
         if recorded.holds(query):
             chosen.append(query)
-        elif query.signal in COMPUTABLE and not _COST_BY & set(query.by):
+        elif _computable(query, sketches):
             computed.append(query)
         elif facts.holds(query):
             told.append(query)
@@ -129,11 +130,11 @@ def backtest(
         max_lag_s=settings.alerting.max_watermark_lag_s,
         says=_says(recorded),
     )
-    ahead = _read_ahead(recorded, rules, chosen)
+    loaded = ahead(lambda query: recorded.load(query, _details(rules, query)), chosen)
     for rank, query in enumerate(_ordered(rules)):
         tell(f"{query.signal} over {query.over_s:g} s by {', '.join(query.by) or 'nothing'}")
         if query in chosen:
-            found = recorded.split(query, _details(rules, query), next(ahead))
+            found = recorded.split(query, _details(rules, query), next(loaded))
         elif query in computed:
             found = windows.series(query)
         elif query in told:
@@ -153,18 +154,12 @@ def backtest(
     return outcome
 
 
-def _read_ahead(recorded: Recorded, rules: RuleSet, queries: list[SignalQuery]) -> Iterator[Loaded]:
-    """Yield what the store holds of each query, and let it look for the next meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="backtest") as reader:
-        waiting = [reader.submit(recorded.load, q, _details(rules, q)) for q in queries[:1]]
-        for following in [*queries[1:], None]:
-            if not waiting:
-                return
-            current = waiting.pop()
-            if following is not None:
-                wanted = _details(rules, following)
-                waiting.append(reader.submit(recorded.load, following, wanted))
-            yield current.result()
+def _computable(query: SignalQuery, sketches: frozenset[str]) -> bool:
+    """Tell whether the closed windows answer a query, by their figures or by the sketches kept."""
+    if query.signal not in COMPUTABLE or _COST_BY & set(query.by):
+        return False
+    needed = PERCENTILES.get(SIGNALS[query.signal].of or query.signal)
+    return needed is None or needed[0] in sketches
 
 
 def _ordered(rules: RuleSet) -> list[SignalQuery]:
@@ -200,8 +195,10 @@ def _sort_rules(rules: RuleSet, sources: dict[str, list[SignalQuery]], outcome: 
             outcome.sources[rule.name] = source
             continue
         asked = f"{rule.signal} over {rule.over_s:g} s by {', '.join(rule.by) or 'nothing'}"
-        sketched = rule.signal.value.startswith(_SKETCHED)
-        why = "windows keep no sketches" if sketched else "the store holds nothing that tells it"
+        quantity = SIGNALS[rule.signal].of or rule.signal
+        why = "the store holds nothing that tells it"
+        if quantity in PERCENTILES and rule.signal in COMPUTABLE:
+            why = "windows of this time keep no sketches"
         outcome.untried[rule.name] = f"{asked} was not recorded then, and {why}"
 
 

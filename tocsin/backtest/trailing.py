@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Mapping
 
 import numpy as np
 
-from detectors.asked import WORSE
 from detectors.baseline import Baseline, BaselineSettings
+from detectors.relative import WORSE
 from schemas.signal import SignalName
 from tocsin.backtest.series import Floats, Ints
 
@@ -41,35 +42,30 @@ def compare(
         settings: how the baseline is made.
     """
     baseline = Baseline(settings, over_us, window_us, WORSE.get(quantity, "above"))
-    n = ends.size
-    medians = np.full((4, n), np.nan)
-    fit = np.flatnonzero(~np.isnan(figures[0]) & (samples >= settings.minimum_samples))
+    times: list[int] = ends.tolist()  # Python's own numbers: a baseline takes one at a time
+    fit: list[int] = np.flatnonzero(
+        ~np.isnan(figures[0]) & (samples >= settings.minimum_samples)
+    ).tolist()
     turns: list[int] = []  # where what the baseline holds changes
-    place = 0
-    at = 0  # up to here the medians are filled in
-    current: list[float | None] | None = None
-    while True:
-        following = fit[np.searchsorted(fit, place) :][:1]
-        taken = int(following[0]) if following.size else n
-        while turns and turns[0] <= taken:
-            turn = heapq.heappop(turns)
-            _fill(medians, at, turn, current)
-            at, current = turn, baseline.at(int(ends[turn]))
-        if taken >= n:
-            break
-        _fill(medians, at, taken, current)
-        at, current = taken, baseline.at(int(ends[taken]))
-        column = [None if np.isnan(x) else float(x) for x in figures[:, taken]]
+    steps: list[tuple[int, list[float | None] | None]] = [(0, None)]
+    wait_us = max(window_us, over_us // 4)
+    following = 0
+    while following < len(fit):
+        taken = fit[following]
+        _turn(baseline, times, turns, taken, steps)
+        steps.append((taken, baseline.at(times[taken])))
+        column = [None if x != x else x for x in figures[:, taken].tolist()]  # noqa: PLR0124 - NaN
         before = baseline.last_us
-        baseline.observe(int(ends[taken]), column, int(samples[taken]))
+        baseline.observe(times[taken], column, int(samples[taken]))
         if baseline.last_us != before:
             for later_us in (over_us, over_us + settings.horizon * over_us):
-                leaves = int(np.searchsorted(ends, ends[taken] + later_us))
-                if leaves < n:
+                leaves = bisect_left(times, times[taken] + later_us)
+                if leaves < len(times):
                     heapq.heappush(turns, leaves)
-        wait = int(ends[taken]) + max(window_us, over_us // 4)
-        place = int(np.searchsorted(ends, wait))
-    _fill(medians, at, n, current)
+        place = bisect_left(times, times[taken] + wait_us, taken)
+        following = bisect_left(fit, place, following)
+    _turn(baseline, times, turns, len(times), steps)
+    medians = _medians(steps, len(times))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = figures / medians
         ratios[~np.isfinite(ratios)] = np.nan
@@ -80,7 +76,23 @@ def compare(
     return ratios[0], medians[0], details
 
 
-def _fill(medians: Floats, low: int, high: int, current: list[float | None] | None) -> None:
-    if current is not None and high > low:
-        for row, median in enumerate(current):
-            medians[row, low:high] = np.nan if median is None else median
+def _turn(
+    baseline: Baseline,
+    times: list[int],
+    turns: list[int],
+    until: int,
+    steps: list[tuple[int, list[float | None] | None]],
+) -> None:
+    """Ask the baseline wherever what it holds changes, up to a place."""
+    while turns and turns[0] <= until:
+        turn = heapq.heappop(turns)
+        steps.append((turn, baseline.at(times[turn])))
+
+
+def _medians(steps: list[tuple[int, list[float | None] | None]], count: int) -> Floats:
+    """Return the medians at each place, shape (4, n): each step's up to the next."""
+    unknown = [np.nan] * 4
+    table = np.array([unknown if medians is None else medians for _, medians in steps], np.float64)
+    places = np.array([place for place, _ in steps] + [count])
+    result: Floats = np.repeat(table, np.diff(places), axis=0).T
+    return result

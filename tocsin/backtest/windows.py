@@ -1,4 +1,4 @@
-"""What detectors would have said of the closed windows in the store, for figures that add up."""
+"""What detectors would have said of the closed windows in the store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
+from numpy.typing import NDArray
 
 from detectors.baseline import BaselineSettings
 from schemas.derived import BURNS, RATIOS
 from schemas.signal import SIGNALS, SignalName, SignalQuery
-from tocsin.backtest.columns import fetch, rows
+from tocsin.backtest.ahead import ahead
+from tocsin.backtest.columns import fetch_arrow, newest, numbers_of, rows
+from tocsin.backtest.percentiles import PERCENTILES, Percentiles
 from tocsin.backtest.series import Floats, Ints, Series
 from tocsin.backtest.trailing import compare
 
@@ -36,6 +40,7 @@ _NEEDS: Final = {
     SignalName.REQUEST_RATE: ("requests",),
     SignalName.REQUEST_COUNT: ("requests",),
     SignalName.COST_RATE: ("requests", "cost_unknown", "cost_nano_usd"),
+    **dict.fromkeys(PERCENTILES, ("requests",)),
 }
 _CHANGES: Final = ("requests", "tokens_unknown", "input_tokens", "output_tokens", "cost_nano_usd")
 _DIMENSIONS: Final = ("provider", "model", "model_version", "route", "feature")
@@ -43,7 +48,8 @@ _ROW: Final = (
     "cityHash64(model, model_version, provider, route, feature, mapKeys(labels), mapValues(labels))"
 )
 """What, with its start, makes a row of the table: several of them are one window's revisions."""
-_CHUNK_US: Final = 86_400_000_000
+_ROWS: Final = 1_000_000
+_LEAST: Final = 360
 
 COMPUTABLE: Final = frozenset(
     {
@@ -52,7 +58,7 @@ COMPUTABLE: Final = frozenset(
         *(RATIOS[name] for name in RATIOS if name in _NEEDS),
     }
 )
-"""The signals that windows without their sketches can answer."""
+"""The signals that windows can answer; the percentiles among them need their sketches."""
 
 
 class Windows:
@@ -81,7 +87,10 @@ class Windows:
         self.ends: Ints = np.empty(0, np.int64)
         self._by = sorted({label for query in self._queries for label in query.by})
         self._groups: list[tuple[str, ...]] = []
+        self._series: NDArray[np.uint64] = np.empty(0, np.uint64)  # each row's own, by its hash
+        self._members: Ints = np.empty(0, np.int64)  # and the group that it belongs to
         self._figures: dict[str, Any] = {}
+        self._percentiles: Percentiles | None = None
         if self._queries:
             self._load(since_us, until_us)
 
@@ -103,58 +112,82 @@ class Windows:
         label = {
             name: f"`{name}`" if name in _DIMENSIONS else f"labels['{name}']" for name in self._by
         }
-        key = "cityHash64(tuple({}))".format(", ".join(label.values()) or "1")
         # Without FINAL, which is slow over strings: numpy drops the rows that others replaced.
         tail = """
             FROM windows
             WHERE window_end > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
               AND window_end <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+              AND window_start > fromUnixTimestamp64Micro({since:Int64}, 'UTC') - INTERVAL 1 DAY
+              AND window_start < fromUnixTimestamp64Micro({until:Int64}, 'UTC')
         """
         time = {"since": since_us, "until": until_us}
-        chosen = ", ".join([key, *label.values()])
+        chosen = ", ".join([_ROW, *label.values()])
         names = rows(self._client, f"SELECT DISTINCT {chosen} {tail}", time)
-        hashes = np.array(sorted(int(row[0]) for row in names), np.uint64)
-        known = {int(row[0]): tuple(str(part) for part in row[1:]) for row in names}
         if not names:
             return
+        known = {int(row[0]): tuple(str(part) for part in row[1:]) for row in names}
+        self._series = np.array(sorted(known), np.uint64)
+        self._groups = sorted(set(known.values()))
+        number = {group: place for place, group in enumerate(self._groups)}
+        self._members = np.array([number[known[int(one)]] for one in self._series], np.int64)
         # The worker evaluates from the first window on; before it nothing is covered.
-        ((first_us,),) = rows(
-            self._client, f"SELECT min(toUnixTimestamp64Micro(window_start)) {tail}", time
+        ((first_us, count),) = rows(
+            self._client,
+            f"SELECT min(toUnixTimestamp64Micro(window_start)), count() {tail}",
+            time,
         )
         self._first_us = int(first_us)
         self.ends = np.arange(self._first_us + self.window_us, until_us + 1, self.window_us)
-        self._groups = [known[int(number)] for number in hashes]
         shape = len(self._groups), self.ends.size
         self._figures = {
             name: np.zeros(shape, np.int64 if _FIGURES[name] == "Int64" else np.int32)
             for name in needed
         }
-        columns = {
-            "group": (key, "UInt64"),
-            "end": ("toUnixTimestamp64Micro(window_end)", "Int64"),
-            "row": (_ROW, "UInt64"),
-            **{name: (_EXPRESSIONS.get(name, f"`{name}`"), _FIGURES[name]) for name in needed},
-        }
-        for low_us in range(since_us, until_us, _CHUNK_US):
-            chunk = {"since": low_us, "until": min(until_us, low_us + _CHUNK_US)}
-            self._add(fetch(self._client, columns, tail, chunk), hashes)
+        sketched = [q for q in self._queries if (SIGNALS[q.signal].of or q.signal) in PERCENTILES]
+        if sketched:
+            self._percentiles = Percentiles(
+                sketched, self._by, self._groups, self.window_us, self.ends.size
+            )
+        self._read_all(needed, tail, int(count))
 
-    def _add(self, found: Any, hashes: Any) -> None:
-        newest = np.lexsort((-found["requests"].astype(np.int64), found["row"], found["end"]))
-        found = found[newest]
-        if found.size:
-            same = (found["row"][1:] == found["row"][:-1]) & (found["end"][1:] == found["end"][:-1])
-            found = found[np.append(True, ~same)]
-        group = np.searchsorted(hashes, found["group"])
-        place = (found["end"] - self._first_us) // self.window_us - 1
-        flat = group * self.ends.size + place
-        order = np.argsort(flat, kind="stable")
-        flat = flat[order]
-        firsts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1])) if flat.size else flat
+    def _read_all(self, needed: set[str], tail: str, count: int) -> None:
+        columns = {
+            "end": "toUnixTimestamp64Micro(window_end)",
+            "row": _ROW,
+            **{
+                name: f"ifNull(to{_FIGURES[name]}({_EXPRESSIONS.get(name, f'`{name}`')}), 0)"
+                for name in needed
+            },
+        }
+        if self._percentiles is not None:
+            columns |= self._percentiles.columns
+            tail += " ORDER BY window_end"
+        # The table is ordered by series: little at a time would read most of it again and again.
+        most = max(_LEAST, _ROWS * self.ends.size // max(1, count))
+        spans = [(low, min(low + most, self.ends.size)) for low in range(0, self.ends.size, most)]
+
+        def read(span: tuple[int, int]) -> pa.Table:
+            since, until = (self._first_us + place * self.window_us for place in span)
+            return fetch_arrow(self._client, columns, tail, {"since": since, "until": until})
+
+        for span, found in zip(spans, ahead(read, spans), strict=True):
+            self._add(found, span)
+
+    def _add(self, found: pa.Table, span: tuple[int, int]) -> None:
+        low, high = span
+        row, ends = numbers_of(found, "row"), numbers_of(found, "end").astype(np.int64)
+        chosen = newest(row, ends, numbers_of(found, "requests").astype(np.int64))
+        if chosen is not None:
+            found, row, ends = found.take(pa.array(chosen)), row[chosen], ends[chosen]
+        group = self._members[np.searchsorted(self._series, row)]
+        place = (ends - self._first_us) // self.window_us - 1
+        flat = group * (high - low) + place - low
         for name, matrix in self._figures.items():
-            if flat.size:
-                sums = np.add.reduceat(found[name][order].astype(np.int64), firsts)
-                matrix.reshape(-1)[flat[firsts]] += sums.astype(matrix.dtype)
+            # In float64, exact up to 2**53: nine million dollars in one window of a group.
+            sums = np.bincount(flat, numbers_of(found, name), len(self._groups) * (high - low))
+            matrix[:, low:high] += sums.reshape(-1, high - low).astype(matrix.dtype)
+        if self._percentiles is not None:
+            self._percentiles.add(found, group, place, low, high - low)
 
     def _sum(self, name: str, numbers: list[int], over_s: float) -> Ints:
         """Return a figure's sum over the lookback that ends at each window's end."""
@@ -172,10 +205,10 @@ class Windows:
         requests = self._sum("requests", numbers, query.over_s)
         begun = np.maximum.accumulate(requests > 0)
         covered_s = np.minimum(query.over_s, (self.ends - self._first_us) / 1e6)
-        values, samples, details = self._read(quantity, query.over_s, numbers, covered_s)
+        values, samples, details = self._read(quantity, query.over_s, numbers, covered_s, query.by)
         baselines = None
         if signal in BURNS.values():
-            short, _, _ = self._read(quantity, query.short_s, numbers, covered_s)
+            short, _, _ = self._read(quantity, query.short_s, numbers, covered_s, query.by)
             values = np.fmin(values, short) + 0 * values + 0 * short  # unknown if either is
             values = values / (1 - query.objective)
         elif signal in RATIOS.values():
@@ -214,8 +247,15 @@ class Windows:
         )
 
     def _read(
-        self, quantity: SignalName, over_s: float, numbers: list[int], covered_s: Floats
+        self,
+        quantity: SignalName,
+        over_s: float,
+        numbers: list[int],
+        covered_s: Floats,
+        by: tuple[str, ...],
     ) -> tuple[Floats, Ints, dict[str, Floats]]:
+        if self._percentiles is not None and quantity in PERCENTILES:
+            return *self._percentiles.read(quantity, over_s, by, numbers), {}
         requests = self._sum("requests", numbers, over_s)
         with np.errstate(divide="ignore", invalid="ignore"):
             if quantity is SignalName.COST_RATE:

@@ -53,8 +53,8 @@ def test_signals_equal_sums_over_the_windows_of_the_lookback(
                 held[end_s, str(labels)] = random_window(rng, end_s, labels)
                 rolling.add(held[end_s, str(labels)])
         if end_s > 20 and (late := (end_s - 20, str(SERIES[0]))) in held:  # a correction
-            new = random_window(rng, end_s - 20, SERIES[0])
-            held[late] = make_window(end_s - 20, SERIES[0], revision=1, requests=new.requests)
+            more = held[late].requests + rng.randrange(1, 9)
+            held[late] = make_window(end_s - 20, SERIES[0], revision=1, requests=more)
             rolling.add(held[late])
         signals = rolling.evaluate(end_s * S)
     inside = [w for w in held.values() if 300 - -(-over_s // 10) * 10 < w.end_us / S <= 300]
@@ -87,7 +87,7 @@ def test_a_correction_takes_the_place_of_the_window() -> None:
     rolling.add(make_window(10, requests=10, errors=0))
     assert [s.value for s in rolling.evaluate(10 * S)] == [0]
     rolling.add(make_window(10, requests=20, errors=10, revision=1))
-    rolling.add(make_window(10, requests=99, errors=0, revision=0))  # older: changes nothing
+    rolling.add(make_window(10, requests=19, errors=0, revision=0))  # older: changes nothing
     assert [(s.value, s.samples) for s in rolling.evaluate(20 * S)] == [(0.5, 20)]
 
 

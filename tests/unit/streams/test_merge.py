@@ -11,6 +11,7 @@ from schemas.base import SCHEMA_VERSION
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
 from schemas.window import WindowBatch, WindowPartial
+from streams.errors import StoreUnavailableError
 from streams.merge import MergeAgent
 from streams.replay import source_name
 from tests.support.streams import Log, LoggedEvent, Rows
@@ -25,6 +26,17 @@ class Signals:
         self.ends: list[int] = []
         self.held: list[tuple[int, float]] = []
         self.fails = 0
+        self.away = False
+        self.forgotten = 0
+        self.resumed: list[int] = []
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    async def resume(self, first_us: int) -> None:
+        if self.away:
+            raise StoreUnavailableError("away")
+        self.resumed.append(first_us)
 
     def take_in(self, windows: Sequence[Window]) -> None:
         self.windows += windows
@@ -203,7 +215,38 @@ async def test_windows_that_do_not_close_are_told_of_again_and_again(setup: Setu
         setup.passed_us += 3 * SIZE
         setup.now_us += 3 * SIZE
         await setup.agent.advance()
-        await setup.agent.advance()
+        await setup.agent.tell()
+        await setup.agent.tell()
     assert [at - START for at, _ in setup.signals.held] == [3 * SIZE, 6 * SIZE]
     assert setup.signals.held[1][1] == pytest.approx(60 - 11)
     assert setup.signals.ends == [START + SIZE]
+
+
+async def test_nothing_is_evaluated_before_figures_are_resumed_and_that_is_said(
+    setup: Setup,
+) -> None:
+    setup.signals.away = True
+    setup.now_us = START + 12_000_000
+    with pytest.raises(StoreUnavailableError):
+        await setup.take(setup.batch(0, 3, 12))
+    setup.passed_us += 3 * SIZE
+    setup.now_us += 3 * SIZE
+    with pytest.raises(StoreUnavailableError):
+        await setup.take(setup.batch(3, 1, 42))
+    await setup.agent.tell()
+    assert setup.signals.ends == []
+    assert setup.rows == []
+    # Late by what waits, not by the watermark, which goes on.
+    assert setup.signals.held == [(setup.now_us, pytest.approx(32))]
+    setup.signals.away = False
+    await setup.agent.advance()
+    assert setup.signals.resumed[0] == START + SIZE
+    assert setup.signals.ends[:2] == [START + SIZE, START + 4 * SIZE]
+
+
+async def test_figures_are_forgotten_when_another_worker_goes_on(setup: Setup) -> None:
+    await setup.agent.assigned(True)
+    await setup.agent.assigned(True)
+    assert setup.signals.forgotten == 0
+    await setup.agent.assigned(False)
+    assert setup.signals.forgotten == 1

@@ -123,6 +123,16 @@ def test_speculative_decoding() -> None:
     assert sample.spec_decode_acceptance_rate == 0.75
 
 
+@pytest.mark.parametrize(
+    ("told", "known"), [(0.0, 0.0), (0.5, 0.5), (None, None), (math.nan, None)]
+)
+def test_gpu_use_is_as_told_and_unknown_is_no_zero(told: Any, known: Any) -> None:
+    maker = SampleMaker("s", "m", 0, monotonic=lambda: 1.0, wall_ns=lambda: 1, gpu=lambda: told)
+    sample = maker.record(stats())
+    assert sample is not None
+    assert sample.gpu_utilization == known
+
+
 def test_an_idle_engine_is_sampled_when_vllm_logs() -> None:
     clock = Ticking()
     maker = clock.maker()

@@ -57,6 +57,39 @@ def test_records_and_samples(plugin: Any, sink: Any) -> None:
     assert record.queue_s == 0.5
 
 
+def test_samples_tell_how_busy_the_engines_gpus_are(
+    plugin: Any, sink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[list[int | str]] = []
+    began: list[Any] = []
+
+    class Meter:
+        def __init__(self, load: Any, choose: Any) -> None:
+            chosen.append(choose(8))
+
+        def start(self) -> None:
+            began.append(self)
+
+        def take(self) -> float:
+            return 0.75
+
+    monkeypatch.setattr(plugin, "GpuMeter", Meter)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,6,7")
+    parallel = SimpleNamespace(world_size=2, data_parallel_size_local=2)
+    config = SimpleNamespace(model_config=CONFIG.model_config, parallel_config=parallel)
+    for engine in (1, 2):  # the second is the first of another machine
+        plugin.TocsinStatLogger(config, engine).record(STATS, None)
+    assert chosen == [[6, 7], [2, 3]]
+    assert len(began) == 2
+    assert [sample.gpu_utilization for sample in sink.messages] == [0.75, 0.75]
+
+    off = EmitSettings(server="s", gpu=False)
+    monkeypatch.setattr(plugin, "shared_emission", lambda: Emission(off, sink))
+    plugin.TocsinStatLogger(CONFIG, 0).record(STATS, None)
+    assert len(began) == 2
+    assert sink.messages[-1].gpu_utilization is None
+
+
 def test_nothing_ever_raises(plugin: Any, sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception in `record` would end vLLM's output handler, and with it the server."""
 

@@ -1,0 +1,123 @@
+"""A query on the rolling windows that is answered by the ratio to a trailing baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final, Literal
+
+from detectors.baseline import Baseline, BaselineSettings
+from detectors.measures import Reading
+from detectors.memory import Memory, asked_of
+from detectors.plain import Plain
+from detectors.sliding import Group, Totals
+from schemas.signal import SIGNALS, SignalName
+
+__all__ = ["WORSE", "Relative"]
+
+_FIGURES: Final = ("value", "traffic", "tokens_per_request", "usd_per_token")
+WORSE: Final[dict[SignalName, Literal["below", "both"]]] = {
+    SignalName.OUTPUT_TOKENS_PER_S: "below",
+    SignalName.REQUEST_RATE: "both",
+}
+"""On which side of its baseline a quantity is bad; above, unless it stands here."""
+
+
+class Relative:
+    """The quantity relative to the trailing baseline of its group."""
+
+    detector = "baseline"
+
+    def __init__(self, plain: Plain, settings: BaselineSettings) -> None:
+        self.query = plain.query
+        self.lane = plain.lane
+        self._plain = plain
+        self._settings = settings
+        self._baselines: dict[Group, Baseline] = {}
+        self._learnt: list[Memory] = []
+
+    def answer(self, group: Group, totals: Totals) -> tuple[Reading, float | None]:
+        """Return the ratio to the baseline, and let the baseline see the value."""
+        now_us = self.lane.high_us
+        reading, _ = self._plain.answer(group, totals)
+        baseline = self._baselines.get(group)
+        if baseline is None:
+            baseline = self._baselines[group] = self._begin()
+        figures = _figures(reading.value, totals, self._plain.covered_s)
+        medians = baseline.at(now_us) or [None] * len(figures)
+        ratios = [_divide(figure, median) for figure, median in zip(figures, medians, strict=True)]
+        before_us = baseline.last_us
+        baseline.observe(now_us, figures, reading.samples)
+        if baseline.last_us != before_us:
+            self._learn(group, baseline)
+        detail = dict(reading.detail)
+        if reading.value is not None:
+            detail["value"] = reading.value
+        for name, ratio in zip(_FIGURES[1:], ratios[1:], strict=True):
+            if ratio is not None:
+                detail[f"{name}_ratio"] = ratio
+        if (unexplained := _divide(ratios[0], ratios[1])) is not None:
+            detail["unexplained_ratio"] = unexplained
+        return Reading(ratios[0], reading.samples, detail), medians[0]
+
+    def prune(self, limit_us: int, groups: Collection[Group]) -> None:
+        """Forget baselines of groups that are gone."""
+        for group in [g for g, b in self._baselines.items() if b.last_us <= limit_us]:
+            if group not in groups:
+                del self._baselines[group]
+
+    def take_over(self, other: object) -> None:
+        """Go on with another's baselines."""
+        if isinstance(other, Relative):
+            self._baselines = other._baselines  # noqa: SLF001 - of the same class
+            self._learnt = other._learnt  # noqa: SLF001 - of the same class
+
+    def memories(self) -> list[Memory]:
+        """Return the points taken in since the last call."""
+        learnt, self._learnt = self._learnt, []
+        return learnt
+
+    def recall(self, group: Group, memories: Sequence[Memory]) -> None:
+        """Take over the points of a group's baseline, oldest first.
+
+        Raises:
+            SnapshotError: they are no points.
+
+        """
+        baseline = self._begin()
+        baseline.recall([dict(memory.state) for memory in memories])
+        self._baselines[group] = baseline
+
+    def _begin(self) -> Baseline:
+        quantity = SIGNALS[self.query.signal].of or self.query.signal
+        return Baseline(
+            self._settings,
+            self.lane.over_us,
+            self._plain.history.window_us,
+            WORSE.get(quantity, "above"),
+        )
+
+    def _learn(self, group: Group, baseline: Baseline) -> None:
+        self._learnt.append(
+            Memory(
+                "point",
+                asked_of(self.query),
+                group,
+                baseline.last_us,
+                baseline.newest(),
+                keep_us=baseline.horizon_us,
+            )
+        )
+
+
+def _figures(value: float | None, totals: Totals, covered_s: float) -> list[float | None]:
+    tokens = totals["input_tokens"] + totals["output_tokens"]
+    return [
+        value,
+        _divide(totals["requests"], covered_s),
+        _divide(tokens, totals["requests"] - totals["tokens_unknown"]),
+        _divide(totals["cost_nano_usd"] / 1e9, tokens),
+    ]
+
+
+def _divide(figure: float | None, by: float | None) -> float | None:
+    return None if figure is None or not by else figure / by
