@@ -129,7 +129,7 @@ def test_without_a_broker_nothing_is_acknowledged_or_counted() -> None:
         (b"", {"content_type": ""}, 415),
         (b"", {"content_encoding": "br"}, 415),
         (bytes(1_001), {}, 413),
-        (gzip.compress(bytes(1_001)), {"content_encoding": "gzip"}, 413),
+        (gzip.compress(bytes(1_001), mtime=0), {"content_encoding": "gzip"}, 413),
     ],
 )
 def test_what_is_not_taken(body: bytes, headers: dict[str, str], status: int) -> None:
