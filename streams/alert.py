@@ -29,6 +29,8 @@ from schemas.base import Message
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.early_answers import EARLY, EarlyAnswers
+from streams.evaluated import EVALUATED, Evaluated
 from streams.letters import Publishes
 from streams.retry import until_done
 from streams.silences import Silences
@@ -68,6 +70,8 @@ class AlertAgent:
         silences: Silences | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
+        self._evaluated = Evaluated(table)
+        self._early = EarlyAnswers(table)
         self._silences = silences
         self._text = text
         self._remembers = text is not None
@@ -112,12 +116,17 @@ class AlertAgent:
         """Decide what one signal means for every rule that asked for it."""
         now_us = signal.window_end_us
         async with self._lock:
+            if self._evaluated.past(signal):
+                metrics.SIGNALS_REPEATED.inc()
+                return
+            self._evaluator.lagging = self._evaluated.lagging()
             if self._remembers:
                 await self._end_alerts_of_old_rules(now_us)
             for rule, seen in self._evaluator.due(signal, self._live):
                 await self._try_step(rule, seen, now_us)
             if self._evaluator.ends(signal):
                 await self._take_over(now_us)
+            self._evaluated.note(signal, self._evaluator)
 
     async def _take_over(self, now_us: int) -> None:
         for gone in self._evaluator.take_over(self._live) or ():
@@ -149,15 +158,20 @@ class AlertAgent:
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
         async with self._lock:
-            state = self._state(result.fingerprint)
-            rule = self._evaluator.rules.by_name.get(state.rule) if state else None
-            if state is None or rule is None:
-                log.warning("result_without_alert", action_id=result.action_id)
-                return
-            now_us = max(result.at_us, state.last_us or 0)
-            after, effects = on_action(rule, state, result, now_us)
-            await self._carry_out(after, effects, now_us)
-            await self._tell_neighbours(result)
+            await self._hear(result)
+
+    async def _hear(self, result: ActionResult) -> None:
+        state = self._state(result.fingerprint)
+        if self._early.keep(result, state):
+            log.info("answer_is_early", action_id=result.action_id)
+        rule = self._evaluator.rules.by_name.get(state.rule) if state else None
+        if state is None or rule is None:
+            log.warning("result_without_alert", action_id=result.action_id)
+            return
+        now_us = max(result.at_us, state.last_us or 0)
+        after, effects = on_action(rule, state, result, now_us)
+        await self._carry_out(after, effects, now_us)
+        await self._tell_neighbours(result)
 
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
@@ -222,11 +236,15 @@ class AlertAgent:
                 policy = self._policy().record(request, now_us)
                 self._table[_POLICY] = policy.to_json().decode()
         self._store(state)
+        for effect in effects:
+            if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
+                await self._hear(answer)
+                self._early.drop(answer.action_id)
 
     def _live(self) -> Iterator[AlertState]:
         """Yield the state of each alert that is not at rest."""
         for key, text in list(self._table.items()):
-            if key in (_POLICY, _RULES) or key.startswith(_REQUEST):
+            if key in (EVALUATED, _POLICY, _RULES) or key.startswith((EARLY, _REQUEST)):
                 continue
             state = AlertState.model_validate_json(text)
             if not state.idle:

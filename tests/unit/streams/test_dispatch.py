@@ -485,3 +485,30 @@ async def test_a_crash_on_the_way_into_a_storm_tells_an_incident_under_one_key(l
     await after.told(intent_of("a"), at_s=1)
     await after.flush(20)
     assert len({intent.dedup_key for intent in box.taken}) == 1
+
+
+async def test_an_end_is_told_though_a_crash_made_the_alert_count_anew() -> None:
+    setup = Setup()
+    await setup.told(intent_of("a"), intent_of("a", 2), intent_of("a", 3))
+    await setup.told(intent_of("a", 2))  # decided again
+    assert len(setup.box.taken) == 1
+    await setup.told(intent_of("a", 2, RESOLVE), at_s=9)
+    await setup.told(intent_of("a", 2, RESOLVE), at_s=10)
+    assert [event for _, event, _ in setup.box.events] == [NotifyEvent.TRIGGER, RESOLVE]
+    assert [one.event for one in setup.mirror.taken][-1] is RESOLVE
+    assert not [key for key in setup.table if key.startswith(("member:", "group:"))]
+
+
+async def test_an_acknowledgement_that_comes_again_reaches_an_alert_that_lost_it() -> None:
+    heard = []
+
+    async def hear(incident: str, by: str, at_us: int, reason: str) -> None:
+        heard.append((incident, by, at_us, reason))
+
+    setup = Setup(acknowledges=hear)
+    await setup.told(intent_of("a"))
+    for _ in range(2):
+        await setup.ask(command(AckCommand, "a"))
+        await setup.flush(1)
+    assert heard == [("a", "alice", NOW_US, "on it")] * 2
+    assert [event for _, event, _ in setup.box.events] == [NotifyEvent.TRIGGER, ACK]
