@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -439,6 +440,11 @@ class Settings(BaseSettings):
     )
 
     config: Path | None = None
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="a directory of files named after variables, such as TOCSIN_API__TOKEN, each "
+        "with its value",
+    )
     data_dir: Path = Path(".tocsin")
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -467,7 +473,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, secret files, the YAML file."""
-        sources = [init_settings, env_settings, file_secret_settings]
+        sources = [init_settings, env_settings]
+        if folder := os.environ.get("TOCSIN_SECRETS_DIR"):
+            sources.append(
+                NestedSecretsSettingsSource(
+                    file_secret_settings,
+                    secrets_dir=folder,
+                    secrets_dir_missing="error",
+                    secrets_prefix="TOCSIN_",
+                    secrets_nested_delimiter="__",
+                )
+            )
         if path := os.environ.get("TOCSIN_CONFIG"):
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=path))
         return tuple(sources)
@@ -504,12 +520,31 @@ def load_settings(**overrides: Any) -> Settings:
     path = os.environ.get("TOCSIN_CONFIG")
     if path:
         _check_file(path)
+    folder = os.environ.get("TOCSIN_SECRETS_DIR")
+    if folder:
+        _check_secrets(Path(folder), known)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     except ValueError as error:  # an environment value that should have been JSON
         raise SettingsError(f"environment: {error}") from None
+
+
+def _check_secrets(folder: Path, known: frozenset[str]) -> None:
+    """Raise when the directory that TOCSIN_SECRETS_DIR names holds what is no setting."""
+    if not folder.is_dir():
+        raise SettingsError(f"environment: TOCSIN_SECRETS_DIR: no such directory: {folder}")
+    strange = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name.upper().startswith("TOCSIN_") and path.name.upper() not in known
+    )
+    if strange:
+        raise SettingsError(
+            f"{folder}: {', '.join(strange)}: no such setting; "
+            "`tocsin settings --names` lists the known ones"
+        )
 
 
 def _check_file(path: str) -> None:
