@@ -139,10 +139,18 @@ class WindowsAgent:
             source.fence = offset
 
     async def flush_if_due(self) -> None:
-        """Flush when ``flush_s`` has passed since the last time."""
+        """Flush when ``flush_s`` has passed since the last time, or a window may close by it."""
         flush_us = self._settings.flush_s / self._settings.time_scale * 1e6
-        if self._elapsed() - self._flushed_at_us >= flush_us:
+        if self._elapsed() - self._flushed_at_us >= flush_us or self._window_over():
             await self.flush()
+
+    def _window_over(self) -> bool:
+        """Tell whether a watermark has passed a window's end of which nothing was sent yet."""
+        window_us = self._settings.window_us
+        return any(
+            0 < source.told_watermark_us // window_us < source.watermark_us // window_us
+            for source in self._sources.values()
+        )
 
     async def flush(self) -> None:
         """Send what was gathered, wait for the broker, then acknowledge its events.

@@ -277,3 +277,22 @@ async def test_what_cannot_be_sent_before_a_partition_goes_is_left_to_its_next_o
     await agent.flush()
     assert not sent(outbox)
     assert not chunk.acked
+
+
+async def test_a_flush_is_due_at_once_when_a_watermark_passes_the_end_of_a_window() -> None:
+    outbox = Outbox()
+    agent = WindowsAgent(SETTINGS, outbox, lambda: 0, Turn())
+    start_us = NOW_US // SETTINGS.window_us * SETTINGS.window_us
+
+    async def told_after(seconds: float) -> int:
+        end_us = start_us + round(seconds * 1e6)
+        agent.add(batch_of([event(end_time_us=end_us)]))
+        await agent.flush_if_due()
+        return len(sent(outbox))
+
+    past = SETTINGS.window_s + SETTINGS.lateness_s
+    assert await told_after(SETTINGS.lateness_s + 1) == 0
+    await agent.flush()
+    assert await told_after(past - 0.1) == 1
+    assert await told_after(past) == 2
+    assert await told_after(past + 0.1) == 2
