@@ -9,11 +9,13 @@ answers, restarts, kills at any write, receivers that are down, busy or refuse: 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from typing import Any, ClassVar
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -448,6 +450,8 @@ def _faults() -> float:
 def test_the_chain_keeps_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_FIRST_S", 0.0)
     monkeypatch.setattr(retry, "_LONGEST_S", 0.0)
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)  # what fails here fails on purpose, and often
     AlertChain.steps = 0
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         AlertChain,
