@@ -241,7 +241,7 @@ class GroupingSettings(_Section):
     )
     repeat_s: PositiveSeconds = Field(default=4 * 3_600, description="what still fires says so")
     storm_after: Annotated[int, Field(ge=0, le=100)] = Field(
-        default=8, description="as many new messages in a storm window; 0: no limit"
+        default=6, description="as many new messages in a storm window; 0: no limit"
     )
     storm_window_s: PositiveSeconds = Field(
         default=300, description="what comes beyond storm_after in it is told as one message"

@@ -8,8 +8,8 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -29,15 +29,19 @@ from schemas.base import Message
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.decided import Decided
 from streams.early_answers import EARLY, EarlyAnswers
 from streams.evaluated import EVALUATED, Evaluated
 from streams.letters import Publishes
-from streams.retry import until_done
 from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
 
 log = structlog.get_logger(__name__)
+
+_TOGETHER: Final = 200
+_TOGETHER_S: Final = 0.02
+"""So many signals, or those that come in so many seconds, are decided on together."""
 
 _POLICY: Final = "policy"
 _REQUEST: Final = "request:"
@@ -70,29 +74,36 @@ class AlertAgent:
         silences: Silences | None = None,
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
-        self._evaluated = Evaluated(table)
-        self._early = EarlyAnswers(table)
+        self._table = Decided(table, publisher)
+        self._evaluated = Evaluated(self._table)
+        self._early = EarlyAnswers(self._table)
         self._silences = silences
         self._text = text
         self._remembers = text is not None
         self._initial_policy = policy
-        self._table = table
-        self._publisher = publisher
         # Signals and results come by two streams; a step reads, publishes and writes one state.
         self._lock = asyncio.Lock()
 
     async def run(self, stream: Any) -> None:
-        """Process ``llm.signals`` for ever, one at a time; the Faust agent's body."""
-        async for event in stream.noack().events():
+        """Process ``llm.signals`` for ever, those that wait together; the Faust agent's body."""
+        async for events in stream.noack_take(_TOGETHER, within=_TOGETHER_S):
             try:
-                await self.on_signal(Signal.model_validate_json(event.value or b""))
-            except ValidationError as error:
-                _refused(Topics.SIGNALS, event, str(error))
-            except Exception as error:
-                log.exception("decision_fails", topic=Topics.SIGNALS.name)
-                _refused(Topics.SIGNALS, event, type(error).__name__)
-            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc()
-            event.ack()
+                await self.on_signals([_signal_of(event) for event in events])
+            except Exception:  # noqa: BLE001 - found and told below, one by one
+                for event in events:
+                    await self._decide_alone(event)
+            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc(len(events))
+            for event in events:
+                event.ack()
+
+    async def _decide_alone(self, event: Any) -> None:
+        try:
+            await self.on_signal(_signal_of(event))
+        except ValidationError as error:
+            _refused(Topics.SIGNALS, event, str(error))
+        except Exception as error:
+            log.exception("decision_fails", topic=Topics.SIGNALS.name)
+            _refused(Topics.SIGNALS, event, type(error).__name__)
 
     async def run_results(self, stream: Any) -> None:
         """Process the results among ``llm.actions`` for ever."""
@@ -114,19 +125,37 @@ class AlertAgent:
 
     async def on_signal(self, signal: Signal) -> None:
         """Decide what one signal means for every rule that asked for it."""
+        await self.on_signals([signal])
+
+    async def on_signals(self, signals: Sequence[Signal]) -> None:
+        """Decide what signals mean, in their order, and say it together."""
+        async with self._deciding():
+            for signal in signals:
+                await self._on_signal(signal)
+
+    async def _on_signal(self, signal: Signal) -> None:
+        if self._evaluated.past(signal):
+            metrics.SIGNALS_REPEATED.inc()
+            return
         now_us = signal.window_end_us
+        self._evaluator.lagging = self._evaluated.lagging()
+        if self._remembers:
+            await self._end_alerts_of_old_rules(now_us)
+        for rule, seen in self._evaluator.due(signal, self._live):
+            await self._try_step(rule, seen, now_us)
+        if self._evaluator.ends(signal):
+            await self._take_over(now_us)
+        self._evaluated.note(signal, self._evaluator)
+
+    @asynccontextmanager
+    async def _deciding(self) -> AsyncIterator[None]:
+        """Let one caller decide at a time; what was decided is out, and kept, at the end."""
         async with self._lock:
-            if self._evaluated.past(signal):
-                metrics.SIGNALS_REPEATED.inc()
-                return
-            self._evaluator.lagging = self._evaluated.lagging()
-            if self._remembers:
-                await self._end_alerts_of_old_rules(now_us)
-            for rule, seen in self._evaluator.due(signal, self._live):
-                await self._try_step(rule, seen, now_us)
-            if self._evaluator.ends(signal):
-                await self._take_over(now_us)
-            self._evaluated.note(signal, self._evaluator)
+            try:
+                yield
+                await self._table.settle()
+            finally:
+                self._table.forget()
 
     async def _take_over(self, now_us: int) -> None:
         for gone in self._evaluator.take_over(self._live) or ():
@@ -157,7 +186,7 @@ class AlertAgent:
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
-        async with self._lock:
+        async with self._deciding():
             await self._hear(result)
 
     async def _hear(self, result: ActionResult) -> None:
@@ -175,7 +204,7 @@ class AlertAgent:
 
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
-        async with self._lock:
+        async with self._deciding():
             state = self._state(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
             if state is None or state.incident_id != incident_id:
                 return False
@@ -225,8 +254,7 @@ class AlertAgent:
     async def _carry_out(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
         for effect in effects:
             topic, message = self._message(effect)
-            send = partial(self._publisher.send_many, topic, [(state.fingerprint, message)])
-            await until_done("decisions", send)
+            self._table.say(topic, state.fingerprint, message)
         for effect in effects:
             if not isinstance(effect, Act):
                 continue
@@ -288,6 +316,10 @@ class AlertAgent:
                 return Topics.ACTIONS, request
             case Judge(verdict):
                 return Topics.ACTIONS, verdict
+
+
+def _signal_of(event: Any) -> Signal:
+    return Signal.model_validate_json(event.value or b"")
 
 
 def _refused(topic: Topic, event: Any, detail: str) -> None:

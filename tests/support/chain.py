@@ -133,21 +133,22 @@ class Chain:
         self.outbox.commit()
         self._committed = dict(self._read)
 
-    def pump(self, order: int = 0, most: int | None = None) -> None:
-        """Read everything there is, or ``most`` records; with an ``order``, topics race by it.
+    def pump(self, order: int = 0) -> None:
+        """Read everything there is; with an ``order``, topics race by it.
 
         Raises:
             Killed: the broker was told to kill the worker.
         """
         rng = random.Random(order)
-        while most is None or most > 0:
-            waiting = [one for topic in _READERS if (one := self._next(topic)) is not None]
-            if not waiting:
-                break
+        while waiting := [one for name in _READERS if (one := self._next(name)) is not None]:
             record = rng.choice(waiting) if order else min(waiting, key=lambda one: one.number)
-            self._do(_READERS[record.topic](self, record.value))
-            self._read[record.topic] = self._read.get(record.topic, 0) + 1
-            most = None if most is None else most - 1
+            count = 1
+            if record.topic == Topics.SIGNALS.name:  # which are taken as many as wait
+                count = rng.randint(1, 8) if order else 4
+            at = self._read.get(record.topic, 0)
+            together = self.broker.logs[record.topic][at : at + count]
+            self._do(_READERS[record.topic](self, [one.value for one in together]))
+            self._read[record.topic] = at + len(together)
 
     def work(self) -> None:
         """Tell what is due and deliver it."""
@@ -191,24 +192,26 @@ class Chain:
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run_until_complete(work)
 
-    async def _signal(self, value: bytes) -> None:
-        await self.alert.on_signal(_SIGNAL.validate_json(value))
+    async def _signals(self, values: Sequence[bytes]) -> None:
+        await self.alert.on_signals([_SIGNAL.validate_json(value) for value in values])
 
-    async def _action(self, value: bytes) -> None:
-        message = action_message.validate_json(value)
-        if isinstance(message, ActionResult):
-            await self.alert.on_result(message)
+    async def _actions(self, values: Sequence[bytes]) -> None:
+        for message in map(action_message.validate_json, values):
+            if isinstance(message, ActionResult):
+                await self.alert.on_result(message)
 
-    async def _command(self, value: bytes) -> None:
-        await self.people.on_command(command_message.validate_json(value))
+    async def _commands(self, values: Sequence[bytes]) -> None:
+        for value in values:
+            await self.people.on_command(command_message.validate_json(value))
 
-    async def _notification(self, value: bytes) -> None:
-        self.dispatch.take_in(_INTENT.validate_json(value))
+    async def _notifications(self, values: Sequence[bytes]) -> None:
+        for value in values:
+            self.dispatch.take_in(_INTENT.validate_json(value))
 
 
-_READERS: Final[dict[str, Callable[[Chain, bytes], Coroutine[Any, Any, None]]]] = {
-    Topics.SIGNALS.name: Chain._signal,
-    Topics.ACTIONS.name: Chain._action,
-    Topics.COMMANDS.name: Chain._command,
-    Topics.NOTIFICATIONS.name: Chain._notification,
+_READERS: Final[dict[str, Callable[[Chain, Sequence[bytes]], Coroutine[Any, Any, None]]]] = {
+    Topics.SIGNALS.name: Chain._signals,
+    Topics.ACTIONS.name: Chain._actions,
+    Topics.COMMANDS.name: Chain._commands,
+    Topics.NOTIFICATIONS.name: Chain._notifications,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +13,10 @@ from alerting.policy import Policy
 from alerting.rules import parse_rules
 from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
 from schemas.alert import AlertPhase
-from schemas.base import SCHEMA_VERSION
+from schemas.base import SCHEMA_VERSION, Message
 from schemas.command import CommandVia, SilenceCommand
 from schemas.signal import Signal, SignalName
-from schemas.topics import Topics
+from schemas.topics import Topic, Topics
 from streams import retry
 from streams.alert import AlertAgent
 from streams.silences import Silences
@@ -246,15 +248,51 @@ async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> 
     records = [log.append(b"?"), log.append(signal(0, 0.2).to_json())]
 
     class Stream:
-        def noack(self) -> Stream:
-            return self
-
-        async def events(self) -> Any:
-            for record in records:
-                yield record
+        async def noack_take(self, most: int, within: float) -> Any:
+            assert most >= len(records)
+            assert within > 0
+            yield records
 
     await agent(table, outbox).run(Stream())
     assert [record.acked for record in records] == [1, 1]
+    assert phases(outbox) == [AlertPhase.FIRING]
+
+
+async def test_signals_that_wait_together_are_said_together_and_kept_once_they_are_out() -> None:
+    outbox, table = Outbox(failures=2), dict[str, str]()
+    kept_when_sent: list[int] = []
+
+    class Watching(Outbox):
+        async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+            kept_when_sent.append(len(table))
+            return await outbox.send_many(topic, items)
+
+    series = [signal(0, 0.2, labels={**LABELS, "model_version": f"v{n}"}) for n in range(50)]
+    alerts = agent(table, Watching())
+    await alerts.on_signals([*series, end(0)])
+    assert len(outbox.of(Topics.NOTIFICATIONS)) == 50
+    assert kept_when_sent == [0] * 4  # two topics, and twice in vain
+    assert len(table) == 51
+    await alerts.on_signals([signal(10 * n, 0.2) for n in range(1, 8)])  # of one series, in order
+    assert len(requests(outbox)) == 1
+
+
+async def test_what_could_not_be_sent_is_decided_again() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+
+    class Stopping(Outbox):
+        async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+            raise asyncio.CancelledError
+
+    alerts = agent(table, Stopping())
+    with pytest.raises(asyncio.CancelledError):
+        await alerts.on_signals([signal(0, 0.2), end(0)])
+    assert table == {}
+    table["x"] = "another worker's"
+    assert await alerts.acknowledge("unknown-1", "ann", START) is False
+    assert table == {"x": "another worker's"}
+    del table["x"]
+    await agent(table, outbox).on_signals([signal(0, 0.2), end(0)])
     assert phases(outbox) == [AlertPhase.FIRING]
 
 
