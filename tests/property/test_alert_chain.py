@@ -456,7 +456,7 @@ def test_the_chain_keeps_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         AlertChain,
         settings=settings(
-            max_examples=math.ceil(STEPS / STEPS_EACH * 1.2),
+            max_examples=math.ceil(STEPS / STEPS_EACH * 1.2) + 5,
             stateful_step_count=STEPS_EACH,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -187,6 +187,8 @@ class Chain:
         return log[at] if at < len(log) else None
 
     async def _settle(self) -> None:
+        """Bring what is written into the changelogs: a worker's tables share one producer."""
+        self.alerts.commit()
         self.outbox.commit()
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
