@@ -126,6 +126,7 @@ class AlertChain(RuleBasedStateMachine):
         self.silences: dict[str, SilenceCommand] = {}
         self.acked: set[str] = set()
         self.commands: list[bytes] = []
+        self.values: dict[str, float] = {}
         self.faults = _faults()
 
     # what happens
@@ -256,18 +257,27 @@ class AlertChain(RuleBasedStateMachine):
     def commit(self) -> None:
         self.chain.commit()
 
-    @rule()
-    def restart(self) -> None:
+    @rule(busy=st.sampled_from([None, 0, 1]), names=st.lists(NAMES, min_size=2, max_size=2))
+    def restart(self, busy: int | None, names: list[str]) -> None:
+        """Stop the worker in order; a receiver that said when to come back is no sooner asked."""
+        for number, name in enumerate(names if busy is not None else ()):
+            if number == 1:
+                self.chain.restart()
+            self.receivers[busy or 0].mood = "busy"
+            self.now_us += 10 * US
+            self._evaluation({**self.values, name: 0.5}, 1_000, 2.0)
+            self._go_on()
         self.chain.restart()
         self._go_on()
 
     @rule(
         kept=st.tuples(st.integers(0, 12), st.integers(0, 12)),
         name=NAMES,
-        left=st.integers(0, 5),
+        left=st.integers(0, 8),
         cut=st.sampled_from([None, None, 0, 1]),
-        order=st.integers(0, 1_000),
+        order=st.integers(1, 1_000),
         answered=st.booleans(),
+        before=st.sampled_from([0, 0, 5, 8]),
     )
     def crash(
         self,
@@ -277,13 +287,18 @@ class AlertChain(RuleBasedStateMachine):
         cut: int | None,
         order: int,
         answered: bool,
+        before: int,
     ) -> None:
         """Kill the worker while it publishes, delivers or rests; then its topics race.
 
-        The executor may answer what it was asked while the worker is away.
+        After some time of bad values it may be asking for an action, which the executor may answer
+        while the worker is away.
         """
-        self.now_us += 10 * US
-        self._evaluation({name: 0.5}, 1_000, 2.0)
+        for number in range(before + 1):
+            self.now_us += 10 * US
+            self._evaluation({**self.values, name: 0.5}, 1_000, 2.0)
+            if number < before:
+                self._go_on()
         if cut is None:
             self.chain.broker.left = left
         else:
@@ -311,7 +326,7 @@ class AlertChain(RuleBasedStateMachine):
         lag_s: float,
         quiet: set[str] | frozenset[str] = frozenset(),
     ) -> None:
-        at_us = self.now_us - BEHIND_US
+        at_us, self.values = self.now_us - BEHIND_US, values
         for name in VERSIONS:
             if name not in quiet:
                 value = values.get(name, 0.0)

@@ -47,7 +47,8 @@ class Ledger:
         self._alone = alone
         self._read = 0
         self._lag_s = 0.0
-        self.seen: dict[tuple[str, str, int], list[tuple[Signal, bool]]] = {}
+        self._ended_us = 0
+        self._seen: dict[tuple[str, str, int], list[tuple[Signal, bool]]] = {}
         self.fired: dict[str, int] = {}
         self._told: dict[tuple[str, str], int] = {}
         self.asked: dict[str, ActionRequested] = {}
@@ -88,9 +89,12 @@ class Ledger:
     def _signal(self, signal: Signal) -> None:
         if signal.signal is SignalName.WATERMARK_LAG:
             self._lag_s = signal.value or 0.0
+            self._ended_us = max(self._ended_us, signal.window_end_us)
             return
+        if signal.window_end_us <= self._ended_us:
+            return  # late or repeated: nothing may follow from it
         key = (signal.signal.value, str(sorted(signal.labels.items())), signal.window_end_us)
-        self.seen.setdefault(key, []).append((signal, self._lag_s > MAX_LAG_S))
+        self._seen.setdefault(key, []).append((signal, self._lag_s > MAX_LAG_S))
 
     def _step(self, rule: str, name: str | None) -> Step | None:
         return next((s for s in self._rules.by_name[rule].ladder if s.name == name), None)
@@ -114,7 +118,7 @@ class Ledger:
         labels = str(sorted(said.labels.items()))
         known = {
             at_us: signal
-            for (name, series, at_us), seen in self.seen.items()
+            for (name, series, at_us), seen in self._seen.items()
             if name == rule.signal.value and series == labels
             for signal, lagging in seen
             if not lagging and signal.value is not None and signal.samples >= rule.min_samples
@@ -175,7 +179,7 @@ class Ledger:
             and signal.samples >= least
             and signal.value is not None
             and step.wanted(signal.value, signal.detail)
-            for signal, lagging in self.seen.get(key, ())
+            for signal, lagging in self._seen.get(key, ())
         ), "acted without enough known samples, on a lag or on a value that does not ask for it"
         assert request.evidence["samples"] >= least
 
