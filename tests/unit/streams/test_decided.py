@@ -1,4 +1,4 @@
-"""Rows ahead of their table: seen at once, kept once their messages are out, forgotten otherwise."""
+"""Rows ahead of their table: seen at once, kept once their messages are out, or forgotten."""
 
 from __future__ import annotations
 
