@@ -9,10 +9,13 @@ BROKER ?= embedded
 EVENTS ?= 20000
 KILLS ?= 5
 STALLS ?= 0
+RUNS ?= 100
+STEPS ?= 10000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-acceptance test-browser test-demo test-faults
-.PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafka test-oracle test-vllm lock clean
+.PHONY: bench-alerts bench-gateway test-chain chaos-alerts chaos-gateway rollouts test-kafka test-oracle
+.PHONY: test-vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,8 +67,15 @@ bench: $(VENV)/.dev ## Tocsin's core beside its peers (half an hour; BENCH="--he
 test-oracle: $(VENV)/.dev ## beside real Prometheus and Alertmanager (their Debian packages)
 	$(BIN)/python -m pytest -m oracle tests
 
-chaos-alerts: $(VENV)/.dev ## kill -9 at every point of the outbox x every notifier
-	$(BIN)/python -m tests.chaos_alerts --runs 100
+test-chain: $(VENV)/.dev ## the whole alert chain under any order of events, faults and crashes (STEPS)
+	CHAIN_STEPS=$(STEPS) $(BIN)/python -m pytest -s tests/property/test_alert_chain.py
+
+chaos-alerts: $(VENV)/.dev ## kill -9 at every point of the outbox x every notifier (RUNS)
+	$(BIN)/python -m tests.chaos_alerts --runs $(RUNS) $(CHAOS)
+
+bench-alerts: $(VENV)/.dev ## from an event to the pager, beside Prometheus; a storm of 10,000 series
+	$(BIN)/python -m benchmarks.alert_storm
+	$(BIN)/python -m benchmarks.alert_latency
 
 bench-gateway: $(VENV)/.dev ## the gateway beside LiteLLM's proxy (installs it on its own)
 	$(BIN)/python -m benchmarks.gateway

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -272,7 +273,7 @@ class GroupingSettings(_Section):
     )
     repeat_s: PositiveSeconds = Field(default=4 * 3_600, description="what still fires says so")
     storm_after: Annotated[int, Field(ge=0, le=100)] = Field(
-        default=8, description="as many new messages in a storm window; 0: no limit"
+        default=6, description="as many new messages in a storm window; 0: no limit"
     )
     storm_window_s: PositiveSeconds = Field(
         default=300, description="what comes beyond storm_after in it is told as one message"
@@ -522,6 +523,11 @@ class Settings(BaseSettings):
     )
 
     config: Path | None = None
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="a directory of files named after variables, such as TOCSIN_API__TOKEN, each "
+        "with its value",
+    )
     data_dir: Path = Path(".tocsin")
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -551,7 +557,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, secret files, the YAML file."""
-        sources = [init_settings, env_settings, file_secret_settings]
+        sources = [init_settings, env_settings]
+        if folder := os.environ.get("TOCSIN_SECRETS_DIR"):
+            sources.append(
+                NestedSecretsSettingsSource(
+                    file_secret_settings,
+                    secrets_dir=folder,
+                    secrets_dir_missing="error",
+                    secrets_prefix="TOCSIN_",
+                    secrets_nested_delimiter="__",
+                )
+            )
         if path := os.environ.get("TOCSIN_CONFIG"):
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=path))
         return tuple(sources)
@@ -588,12 +604,31 @@ def load_settings(**overrides: Any) -> Settings:
     path = os.environ.get("TOCSIN_CONFIG")
     if path:
         _check_file(path)
+    folder = os.environ.get("TOCSIN_SECRETS_DIR")
+    if folder:
+        _check_secrets(Path(folder), known)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     except ValueError as error:  # an environment value that should have been JSON
         raise SettingsError(f"environment: {error}") from None
+
+
+def _check_secrets(folder: Path, known: frozenset[str]) -> None:
+    """Raise when the directory that TOCSIN_SECRETS_DIR names holds what is no setting."""
+    if not folder.is_dir():
+        raise SettingsError(f"environment: TOCSIN_SECRETS_DIR: no such directory: {folder}")
+    strange = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name.upper().startswith("TOCSIN_") and path.name.upper() not in known
+    )
+    if strange:
+        raise SettingsError(
+            f"{folder}: {', '.join(strange)}: no such setting; "
+            "`tocsin settings --names` lists the known ones"
+        )
 
 
 def _check_file(path: str) -> None:

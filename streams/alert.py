@@ -8,8 +8,8 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -39,18 +39,25 @@ from schemas.command import DecideCommand
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.decided import DecidedTable
+from streams.early_answers import EARLY, EarlyAnswers
+from streams.evaluated import EVALUATED, Evaluated
 from streams.letters import Publishes
-from streams.retry import until_done
 from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
 
 log = structlog.get_logger(__name__)
 
+_TOGETHER: Final = 200
+_TOGETHER_S: Final = 0.02
+"""So many signals, or those that come in so many seconds, are decided on together."""
+
 _KILL_SWITCH: Final = "kill-switch"
 _POLICY: Final = "policy"
 _REQUEST: Final = "request:"
 _RULES: Final = "rules"
+_OTHER: Final = frozenset({EVALUATED, _KILL_SWITCH, _POLICY, _RULES})
 
 
 class AlertAgent:
@@ -81,27 +88,36 @@ class AlertAgent:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
         self._max_lag_us = round(max_lag_s * 1e6)
         self._switch: tuple[str, KillSwitch] | None = None
+        self._table = DecidedTable(table, publisher)
+        self._evaluated = Evaluated(self._table)
+        self._early = EarlyAnswers(self._table)
         self._silences = silences
         self._text = text
         self._remembers = text is not None
         self._initial_policy = policy
-        self._table = table
-        self._publisher = publisher
         # Signals and results come by two streams; a step reads, publishes and writes one state.
         self._lock = asyncio.Lock()
 
     async def run(self, stream: Any) -> None:
-        """Process ``llm.signals`` for ever, one at a time; the Faust agent's body."""
-        async for event in stream.noack().events():
+        """Process ``llm.signals`` for ever, those that wait together; the Faust agent's body."""
+        async for events in stream.noack_take(_TOGETHER, within=_TOGETHER_S):
             try:
-                await self.on_signal(Signal.model_validate_json(event.value or b""))
-            except ValidationError as error:
-                _refused(Topics.SIGNALS, event, str(error))
-            except Exception as error:
-                log.exception("decision_fails", topic=Topics.SIGNALS.name)
-                _refused(Topics.SIGNALS, event, type(error).__name__)
-            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc()
-            event.ack()
+                await self.on_signals([_signal_of(event) for event in events])
+            except Exception:  # noqa: BLE001 - found and told below, one by one
+                for event in events:
+                    await self._decide_alone(event)
+            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc(len(events))
+            for event in events:
+                event.ack()
+
+    async def _decide_alone(self, event: Any) -> None:
+        try:
+            await self.on_signal(_signal_of(event))
+        except ValidationError as error:
+            _refused(Topics.SIGNALS, event, str(error))
+        except Exception as error:
+            log.exception("decision_fails", topic=Topics.SIGNALS.name)
+            _refused(Topics.SIGNALS, event, type(error).__name__)
 
     async def run_results(self, stream: Any) -> None:
         """Process what the executor says on ``llm.actions`` for ever."""
@@ -111,7 +127,7 @@ class AlertAgent:
                 if isinstance(message, ActionResult):
                     await self.on_result(message)
                 elif isinstance(message, KillSwitch):
-                    self.on_kill_switch(message)
+                    await self.on_kill_switch(message)
             except ValidationError as error:
                 _refused(Topics.ACTIONS, event, str(error))
             except Exception as error:
@@ -125,14 +141,37 @@ class AlertAgent:
 
     async def on_signal(self, signal: Signal) -> None:
         """Decide what one signal means for every rule that asked for it."""
+        await self.on_signals([signal])
+
+    async def on_signals(self, signals: Sequence[Signal]) -> None:
+        """Decide what signals mean, in their order, and say it together."""
+        async with self._deciding():
+            for signal in signals:
+                await self._on_signal(signal)
+
+    async def _on_signal(self, signal: Signal) -> None:
+        if self._evaluated.past(signal):
+            metrics.SIGNALS_REPEATED.inc()
+            return
         now_us = signal.window_end_us
+        self._evaluator.lagging = self._evaluated.lagging()
+        if self._remembers:
+            await self._end_alerts_of_old_rules(now_us)
+        for rule, seen in self._evaluator.due(signal, self._live):
+            await self._try_step(rule, seen, now_us)
+        if self._evaluator.ends(signal):
+            await self._take_over(now_us)
+        self._evaluated.note(signal, self._evaluator)
+
+    @asynccontextmanager
+    async def _deciding(self) -> AsyncIterator[None]:
+        """Let one caller decide at a time; what was decided is out, and kept, at the end."""
         async with self._lock:
-            if self._remembers:
-                await self._end_alerts_of_old_rules(now_us)
-            for rule, seen in self._evaluator.due(signal, self._live):
-                await self._try_step(rule, seen, now_us)
-            if self._evaluator.ends(signal):
-                await self._take_over(now_us)
+            try:
+                yield
+                await self._table.settle()
+            finally:
+                self._table.forget()
 
     async def _take_over(self, now_us: int) -> None:
         for gone in self._evaluator.take_over(self._live) or ():
@@ -163,20 +202,25 @@ class AlertAgent:
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
-        async with self._lock:
-            state = self._state(result.fingerprint)
-            rule = self._evaluator.rules.by_name.get(state.rule) if state else None
-            if state is None or rule is None:
-                log.warning("result_without_alert", action_id=result.action_id)
-                return
-            now_us = max(result.at_us, state.last_us or 0)
-            after, effects = on_action(rule, state, result, now_us)
-            await self._carry_out(after, effects, now_us)
-            await self._tell_neighbours(result)
+        async with self._deciding():
+            await self._hear(result)
+
+    async def _hear(self, result: ActionResult) -> None:
+        state = self._state(result.fingerprint)
+        if self._early.keep(result, state):
+            log.info("answer_is_early", action_id=result.action_id)
+        rule = self._evaluator.rules.by_name.get(state.rule) if state else None
+        if state is None or rule is None:
+            log.warning("result_without_alert", action_id=result.action_id)
+            return
+        now_us = max(result.at_us, state.last_us or 0)
+        after, effects = on_action(rule, state, result, now_us)
+        await self._carry_out(after, effects, now_us)
+        await self._tell_neighbours(result)
 
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
-        async with self._lock:
+        async with self._deciding():
             state = self._state(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
             if state is None or state.incident_id != incident_id:
                 return False
@@ -190,16 +234,13 @@ class AlertAgent:
 
     async def decide(self, command: DecideCommand) -> None:
         """Let an alert know what somebody decided on an action that it proposed."""
-        async with self._lock:
+        async with self._deciding():
             # Both are named after their alert.
             state = self._state(fingerprint_in(incident_in(command.subject)))
             rule = self._evaluator.rules.by_name.get(state.rule) if state else None
             if state is None or rule is None:
-                _, message = self._message(ignored(command, "no such action was proposed"))
-                send = partial(
-                    self._publisher.send_many, Topics.ACTIONS, [(command.subject, message)]
-                )
-                await until_done("decisions", send)
+                topic, message = self._message(ignored(command, "no such action was proposed"))
+                self._table.say(topic, command.subject, message)
                 return
             now_us = max(command.at_us, state.last_us or 0)
             policy = self._policy_for(rule, state, now_us)
@@ -210,9 +251,10 @@ class AlertAgent:
             if after is not state or effects:
                 await self._carry_out(after, effects, now_us)
 
-    def on_kill_switch(self, message: KillSwitch) -> None:
+    async def on_kill_switch(self, message: KillSwitch) -> None:
         """Let policy know how the executor's kill switch stands."""
-        self._table[_KILL_SWITCH] = message.to_json().decode()
+        async with self._deciding():
+            self._table[_KILL_SWITCH] = message.to_json().decode()
         log.info("kill_switch", status=message.status, reason=message.reason)
 
     async def _tell_neighbours(self, result: ActionResult) -> None:
@@ -252,8 +294,7 @@ class AlertAgent:
     async def _carry_out(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
         for effect in effects:
             topic, message = self._message(effect)
-            send = partial(self._publisher.send_many, topic, [(state.fingerprint, message)])
-            await until_done("decisions", send)
+            self._table.say(topic, state.fingerprint, message)
         for effect in effects:
             if not isinstance(effect, Act):
                 continue
@@ -263,11 +304,15 @@ class AlertAgent:
             if (after := policy.record(request, now_us)) is not policy:
                 self._table[_POLICY] = after.to_json().decode()
         self._store(state)
+        for effect in effects:
+            if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
+                await self._hear(answer)
+                self._early.drop(answer.action_id)
 
     def _live(self) -> Iterator[AlertState]:
         """Yield the state of each alert that is not at rest."""
         for key, text in list(self._table.items()):
-            if key in (_KILL_SWITCH, _POLICY, _RULES) or key.startswith(_REQUEST):
+            if key in _OTHER or key.startswith((EARLY, _REQUEST)):
                 continue
             state = AlertState.model_validate_json(text)
             if not state.idle:
@@ -331,6 +376,10 @@ class AlertAgent:
                 return Topics.ACTIONS, proposal
             case Decided(decision):
                 return Topics.ACTIONS, decision
+
+
+def _signal_of(event: Any) -> Signal:
+    return Signal.model_validate_json(event.value or b"")
 
 
 def _refused(topic: Topic, event: Any, detail: str) -> None:

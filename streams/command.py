@@ -78,6 +78,10 @@ class CommandAgent:
         notices = self._notices
         if notices.commanded(command.command_id):
             log.info("command_repeated", command=command.type, id=command.command_id)
+            if isinstance(command, AckCommand) and self._acknowledges is not None:
+                # The alert's own table may have lost what this one knows; it takes the first alone.
+                subject, by, reason = command.subject, command.by, command.reason
+                await self._acknowledges(subject, by, command.at_us, reason)
             return
         match command:
             case SilenceCommand():

@@ -19,7 +19,7 @@ from alerting.dedup import NotifyReason
 from alerting.group_page import compose_group
 from alerting.grouping import STORM, Group, Member, flush, group_key, new_group, schedule
 from alerting.inhibit import Inhibition
-from alerting.intent import NotificationIntent
+from alerting.intent import NotificationIntent, NotifyEvent
 from schemas.clock import Clock
 from schemas.settings import GroupingSettings
 from schemas.topics import Topic, Topics
@@ -104,6 +104,11 @@ class DispatchAgent:
         """Note an incident's newest state; it is told when its group is looked at."""
         notices, now_us = self.notices, self._clock()
         known = notices.member(intent.incident_id)
+        if known is not None and known.open and intent.event is NotifyEvent.RESOLVE:
+            # Whoever decides again after a crash may come to an end sooner than its predecessor
+            # came to say more; an end is an end.
+            newest = max(intent.revision, known.intent.revision + 1)
+            intent = intent.model_copy(update={"revision": newest})
         if notices.ended(intent.incident_id) or (
             known is not None and known.intent.revision >= intent.revision
         ):

@@ -32,6 +32,7 @@ __all__ = [
     "RULES_LOADED",
     "RULES_REFUSED",
     "RULE_FAILURES",
+    "SIGNALS_REPEATED",
     "WATERMARK_LAG",
     "WINDOWS_CLOSED",
     "WINDOW_FAILURES",
@@ -71,6 +72,9 @@ RULES_LOADED: Final = Counter(
 )
 RULES_REFUSED: Final = Gauge(
     "tocsin_rules_refused", "1 while the rules file does not check, so that older rules stay."
+)
+SIGNALS_REPEATED: Final = Counter(
+    "tocsin_signals_repeated_total", "Signals of evaluations that had ended, not looked at again."
 )
 ROWS: Final = Counter("tocsin_rows_inserted_total", "Rows that the store acknowledged.", ["table"])
 INSERT_SECONDS: Final = Histogram(

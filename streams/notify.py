@@ -257,11 +257,17 @@ class NotifyAgent:
     def _waiting_keys(self) -> dict[str, int]:
         """Return the rows that have something pending, with the time of its state."""
         if self._waiting is None:
-            self._waiting = {
-                key: delivery.pending.at_us
-                for key in list(self._table.keys())
-                if key.startswith(self._prefix) and (delivery := self._delivery(key)).pending
-            }
+            self._waiting = {}
+            # A receiver that failed the last worker is waited for as long as it was by that one.
+            self._failures = self._closed_us = 0
+            for key in list(self._table.keys()):
+                if not key.startswith(self._prefix):
+                    continue
+                delivery = self._delivery(key)
+                if delivery.pending:
+                    self._waiting[key] = delivery.pending.at_us
+                    self._closed_us = max(self._closed_us, delivery.due_us)
+                    self._failures = max(self._failures, delivery.attempts)
         return self._waiting
 
     def _tidy(self, now_us: int) -> None:

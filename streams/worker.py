@@ -196,7 +196,7 @@ def build_app(
         _agent(app, sink.topic, f"sink-{sink.table}", body)
 
     flush_s = max(0.1, streams.flush_s / scale)
-    _timer(app, flush_s, "flush-windows", windows.flush_if_due)
+    _timer(app, flush_s / 5, "flush-windows", windows.flush_if_due)
     _timer(app, flush_s, "advance-windows", merge.advance)
     _timer(app, 1.0, "tell-of-held-windows", merge.tell)
     _timer(app, 1.0, "join-feedback", feedback.join)

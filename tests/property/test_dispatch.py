@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, MutableMapping
+from collections.abc import Coroutine
 from typing import Any
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from alerting.errors import NotifyRefused, NotifyRetryable
 from alerting.intent import NotificationIntent, NotifyEvent
-from alerting.notifiers.base import Receipt
 from schemas.command import AckCommand, ExpireCommand, SilenceCommand
 from schemas.settings import GroupingSettings
 from streams.command import CommandAgent
 from streams.dispatch import DispatchAgent
 from streams.notify import Delivery, NotifyAgent
 from streams.silences import Silences
+from tests.support.crashing import Changelog, Killed, ShowingReceiver
 from tests.support.events import NOW_US
 from tests.support.intents import intent_of
 from tests.support.streams import Outbox
@@ -26,82 +25,6 @@ from tests.unit.streams.test_dispatch import command
 
 US = 1_000_000
 INCIDENTS = [f"i-{number}" for number in range(6)]
-
-
-class Changelog(MutableMapping[str, str]):
-    """A table that can lose its newest writes, as a kill -9 does, down to the last commit."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, str] = {}
-        self.kept: dict[str, str] = {}
-        self.late: list[tuple[str, str | None]] = []
-
-    def __getitem__(self, key: str) -> str:
-        return self.rows[key]
-
-    def __setitem__(self, key: str, value: str) -> None:
-        self.rows[key] = value
-        self.late.append((key, value))
-
-    def __delitem__(self, key: str) -> None:
-        del self.rows[key]
-        self.late.append((key, None))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def commit(self, count: int | None = None) -> None:
-        """Bring the oldest so many late writes, or all of them, into safety."""
-        count = len(self.late) if count is None else count
-        for key, value in self.late[:count]:
-            if value is None:
-                self.kept.pop(key, None)
-            else:
-                self.kept[key] = value
-        del self.late[:count]
-
-    def crash(self, kept: int) -> None:
-        """Lose all late writes but the oldest so many."""
-        self.commit(min(kept, len(self.late)))
-        self.late = []
-        self.rows = dict(self.kept)
-
-
-class Receiver:
-    """Shows what it is sent; may be away, busy until a time, or refuse."""
-
-    name = "shown"
-
-    def __init__(self) -> None:
-        self.now_us = NOW_US
-        self.mood = "well"
-        self.not_before_us = 0
-        self.cut = False
-        self.refused = False
-        self.shown: list[NotificationIntent] = []
-        self.violations: list[str] = []
-
-    async def send(self, intent: NotificationIntent, receipt: Receipt | None) -> Receipt:
-        if self.now_us < self.not_before_us:  # raised here, it would be an error to try again
-            self.violations.append("asked sooner than it wanted")
-        if self.mood == "busy":
-            self.not_before_us = self.now_us + 30 * US
-            raise NotifyRetryable("429", 30)
-        if self.mood == "away":
-            raise NotifyRetryable("no answer")
-        if self.mood == "refuses":
-            self.refused = True
-            raise NotifyRefused("400")
-        self.shown.append(intent)
-        if self.cut:
-            raise SystemExit  # killed: the receiver has it, and nobody knows
-        return {"revision": intent.revision}
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
 
 
 class Watched(NotifyAgent):
@@ -136,7 +59,7 @@ class Dispatching(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.now_us = NOW_US
         self.table = Changelog()
-        self.receiver = Receiver()
+        self.receiver = ShowingReceiver("shown", NOW_US)
         self.log: list[NotificationIntent] = []
         self.read = 0
         self.newest: dict[str, NotificationIntent] = {}
@@ -255,7 +178,7 @@ class Dispatching(RuleBasedStateMachine):
                 self._do(self.agent.flush_due())
                 if self.receiver.cut:
                     self._do(self.notify.deliver_due())
-            except SystemExit:
+            except Killed:
                 event("killed while sending")
             self.receiver.cut = False
         self.table.crash(kept)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-__all__ = ["HMAC_KEY", "HOOK", "KEY", "TOKEN", "Front", "World"]
+__all__ = ["HMAC_KEY", "HOOK", "KEY", "PAGERDUTY_EVENT", "TOKEN", "Front", "World"]
 
 TOKEN = "xoxb-very-secret"
 HOOK = "T000/B000/hook-very-secret"

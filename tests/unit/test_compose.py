@@ -18,13 +18,15 @@ from jsonschema import Draft7Validator
 from schemas.settings import Settings, _known_variables, load_settings
 from serving.gateway import metrics as gateway_metrics
 from streams import metrics
+from tocsin.api.errors import ApiStartError
+from tocsin.api.serve import check_address
 from tocsin.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = {"migrate", "worker", "executor", "otlp"}
+OURS = {"migrate", "worker", "executor", "api", "otlp"}
 
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
@@ -98,7 +100,7 @@ def test_a_password_has_no_default(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
         if re.search("PASSWORD", key):
             assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), key
-        elif re.search("TOKEN|KEY$|SECRET", key):
+        elif key != "TOCSIN_SECRETS_DIR" and re.search("TOKEN|KEY$|SECRET", key):
             assert re.fullmatch(r"\$\{\w+-\}", value), f"{key}: from the environment, else empty"
 
 
@@ -132,14 +134,40 @@ def test_our_services_run_commands_and_set_settings_that_exist(name: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_our_services_start_with_nothing_but_the_passwords(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for key, value in SERVICES[name]["environment"].items():
         required = re.sub(r"\$\{\w+:\?[^}]+\}", "a-password", str(value))
         monkeypatch.setenv(key, re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", required))
+    if "TOCSIN_SECRETS_DIR" in SERVICES[name]["environment"]:
+        monkeypatch.setenv("TOCSIN_SECRETS_DIR", str(tmp_path))
     settings = load_settings()
     assert settings.clickhouse.password.get_secret_value() == "a-password"
     assert (settings.kafka.bootstrap, settings.clickhouse.host) == ("kafka:9092", "clickhouse")
+
+
+def test_the_api_takes_its_token_from_a_file_and_listens_with_it_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api = SERVICES["api"]
+    (secret,) = api["secrets"]
+    assert COMPOSE["secrets"][secret["source"]] == {"environment": "TOCSIN_API__TOKEN"}
+    assert not [key for key in api["environment"] if "TOKEN" in key], "in a file, not here"
+    assert api["environment"]["TOCSIN_SECRETS_DIR"] == "/run/secrets"  # where compose puts them
+    port = api["environment"]["TOCSIN_API__PORT"]
+    assert api["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"127.0.0.1:{port}/healthz" in str(api["healthcheck"])
+    monkeypatch.setenv("TOCSIN_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TOCSIN_API__HOST", api["environment"]["TOCSIN_API__HOST"])
+    for token in ("", "a-token"):
+        (tmp_path / secret["target"]).write_text(token)
+        settings = load_settings().api
+        assert settings.token.get_secret_value() == token
+        if token:
+            check_address(settings)
+        else:
+            with pytest.raises(ApiStartError, match="no token"):
+                check_address(settings)
 
 
 def test_what_is_mounted_exists_read_only_and_every_volume_is_declared() -> None:

@@ -101,3 +101,30 @@ def test_modes_that_make_no_sense_are_refused(
     monkeypatch.setenv("TOCSIN_ALERTING__MODES", modes)
     with pytest.raises(SettingsError, match=said):
         load_settings()
+
+
+def test_a_secret_may_be_a_file_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "TOCSIN_API__TOKEN").write_text("from-a-file\n")
+    (tmp_path / "TOCSIN_CLICKHOUSE__PASSWORD").write_text("from-a-file")
+    (tmp_path / "of-another-program").write_text("x")
+    monkeypatch.setenv("TOCSIN_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TOCSIN_CLICKHOUSE__PASSWORD", "from-the-environment")
+    settings = load_settings()
+    assert settings.api.token.get_secret_value() == "from-a-file"
+    assert settings.clickhouse.password.get_secret_value() == "from-the-environment"
+    assert settings.clickhouse.database == "tocsin"
+
+
+def test_a_secret_file_of_no_setting_or_no_directory_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "TOCSIN_API__TOKEM").write_text("xyzzy-value")
+    monkeypatch.setenv("TOCSIN_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match="TOCSIN_API__TOKEM: no such setting") as caught:
+        load_settings()
+    assert "xyzzy-value" not in str(caught.value)
+    monkeypatch.setenv("TOCSIN_SECRETS_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(SettingsError, match="no such directory"):
+        load_settings()

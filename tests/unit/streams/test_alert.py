@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from alerting.policy import Policy
 from alerting.rules import parse_rules
 from schemas.action import ActionKind, ActionRequested, ActionResult, ActionStatus
 from schemas.alert import AlertPhase
-from schemas.base import SCHEMA_VERSION
+from schemas.base import SCHEMA_VERSION, Message
 from schemas.command import CommandVia, SilenceCommand
 from schemas.signal import Signal, SignalName
-from schemas.topics import Topics
+from schemas.topics import Topic, Topics
 from streams import retry
 from streams.alert import AlertAgent
 from streams.silences import Silences
@@ -245,15 +248,51 @@ async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> 
     records = [log.append(b"?"), log.append(signal(0, 0.2).to_json())]
 
     class Stream:
-        def noack(self) -> Stream:
-            return self
-
-        async def events(self) -> Any:
-            for record in records:
-                yield record
+        async def noack_take(self, most: int, within: float) -> Any:
+            assert most >= len(records)
+            assert within > 0
+            yield records
 
     await agent(table, outbox).run(Stream())
     assert [record.acked for record in records] == [1, 1]
+    assert phases(outbox) == [AlertPhase.FIRING]
+
+
+async def test_signals_that_wait_together_are_said_together_and_kept_once_they_are_out() -> None:
+    outbox, table = Outbox(failures=2), dict[str, str]()
+    kept_when_sent: list[int] = []
+
+    class Watching(Outbox):
+        async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+            kept_when_sent.append(len(table))
+            return await outbox.send_many(topic, items)
+
+    series = [signal(0, 0.2, labels={**LABELS, "model_version": f"v{n}"}) for n in range(50)]
+    alerts = agent(table, Watching())
+    await alerts.on_signals([*series, end(0)])
+    assert len(outbox.of(Topics.NOTIFICATIONS)) == 50
+    assert kept_when_sent == [0] * 4  # two topics, and twice in vain
+    assert len(table) == 51
+    await alerts.on_signals([signal(10 * n, 0.2) for n in range(1, 8)])  # of one series, in order
+    assert len(requests(outbox)) == 1
+
+
+async def test_what_could_not_be_sent_is_decided_again() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+
+    class Stopping(Outbox):
+        async def send_many(self, topic: Topic, items: Sequence[tuple[str, Message]]) -> list[int]:
+            raise asyncio.CancelledError
+
+    alerts = agent(table, Stopping())
+    with pytest.raises(asyncio.CancelledError):
+        await alerts.on_signals([signal(0, 0.2), end(0)])
+    assert table == {}
+    table["x"] = "another worker's"
+    assert await alerts.acknowledge("unknown-1", "ann", START) is False
+    assert table == {"x": "another worker's"}
+    del table["x"]
+    await agent(table, outbox).on_signals([signal(0, 0.2), end(0)])
     assert phases(outbox) == [AlertPhase.FIRING]
 
 
@@ -329,3 +368,72 @@ async def test_an_acknowledgement_reaches_the_open_incident_and_no_other() -> No
     told = len(outbox.sent)
     assert await agent(table, outbox).acknowledge(incident_id, "bob", START + 2)
     assert len(outbox.sent) == told
+
+
+async def test_a_signal_of_an_evaluation_that_ended_begins_nothing_also_after_a_restart() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    await alerts.on_signal(signal(100, 0.0))
+    await alerts.on_signal(end(100))
+    repeated = "tocsin_signals_repeated_total"
+    before = REGISTRY.get_sample_value(repeated) or 0.0
+    for worker in (alerts, agent(table, outbox)):
+        await worker.on_signal(signal(90, 0.5))
+        await worker.on_signal(end(90, lag_s=120))
+    assert outbox.sent == []
+    assert REGISTRY.get_sample_value(repeated) == before + 4
+    await agent(table, outbox).on_signal(signal(110, 0.5))
+    assert phases(outbox) == [AlertPhase.FIRING]
+
+
+async def test_a_worker_that_starts_knows_that_the_watermark_lags() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    await agent(table, outbox).on_signal(end(0, lag_s=120))
+    await agent(table, outbox).on_signal(signal(10, 0.5))
+    assert outbox.sent == []
+
+
+async def test_an_answer_that_a_crash_brought_before_its_request_is_heard_after_it() -> None:
+    outbox, table = Outbox(), dict[str, str]()
+    alerts = agent(table, outbox)
+    for at_s in range(0, 60, 10):
+        await alerts.on_signal(signal(at_s, 0.2))
+    kept = dict(table)  # what a kill leaves once the request is out
+    await alerts.on_signal(signal(60, 0.2))
+    (request,) = requests(outbox)
+    after = Outbox()
+    successor = agent(kept, after)
+    for _ in range(2):
+        await successor.on_result(result(request, 61, ActionStatus.APPLIED))
+    assert phases(after) == []
+    await successor.on_signal(signal(60, 0.2))
+    assert requests(after) == [request]
+    assert phases(after)[-1] is AlertPhase.VERIFYING
+    assert not [key for key in kept if key.startswith(("early:", "request:"))]
+    await successor.on_result(result(request, 61, ActionStatus.APPLIED))  # it is known by now
+    assert not [key for key in kept if key.startswith("early:")]
+
+
+async def test_answers_that_nobody_asked_for_are_forgotten_after_a_day() -> None:
+    table = dict[str, str]()
+    alerts = agent(table, Outbox())
+    for number, at_s in ((1, 0), (2, 90_000)):
+        asked = result(_unknown_request(number), at_s, ActionStatus.REFUSED)
+        await alerts.on_result(asked)
+    assert [key for key in table if key.startswith("early:")] == ["early:i-2:rollback"]
+
+
+def _unknown_request(number: int) -> ActionRequested:
+    return ActionRequested(
+        schema_version=SCHEMA_VERSION,
+        action_id=f"i-{number}:rollback",
+        kind=ActionKind.ROLLBACK,
+        fingerprint=f"f-{number}",
+        incident_id=f"i-{number}",
+        rule="errors",
+        step="rollback",
+        labels=LABELS,
+        reason="test",
+        verify_within_s=60,
+        requested_at_us=START,
+    )

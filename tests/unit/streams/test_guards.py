@@ -93,7 +93,7 @@ class Loop:
         self.agent = AlertAgent(self.rules, self.policy, self.table, self.outbox, max_lag_s=60)
 
     async def _heard(self, message: KillSwitch) -> None:
-        self.agent.on_kill_switch(message)
+        await self.agent.on_kill_switch(message)
 
     async def see(
         self,

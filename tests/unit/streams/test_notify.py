@@ -382,3 +382,17 @@ async def test_an_attempt_waits_for_the_changelog_but_not_for_a_broker_that_is_a
     setup.agent.take_in(intent(3))
     await setup.deliver()
     assert [revision for revision, *_ in setup.receiver.shown] == [1, 2, 3]
+
+
+async def test_a_busy_receiver_is_left_alone_with_other_messages_also_after_a_restart() -> None:
+    receiver = Receiver("n-busy-restart", NotifyRetryable("429", 30))
+    setup = Setup(receiver)
+    setup.agent.take_in(intent(1, NotifyEvent.TRIGGER))
+    await setup.deliver()
+    later = Setup(receiver, setup.table)
+    later.agent.take_in(intent(1, NotifyEvent.TRIGGER, incident="i-2"))
+    wait_s = await later.deliver()
+    assert (receiver.tried, wait_s) == (1, 30)
+    later.now_us += 30_000_000
+    assert await later.agent.deliver_due() is None
+    assert receiver.tried == 3

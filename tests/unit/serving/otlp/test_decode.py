@@ -169,7 +169,9 @@ def test_other_media_types(content_type: str) -> None:
 
 def test_gzip_of_one_member_and_of_several() -> None:
     assert unpack(gzip.compress(b"abc", mtime=0), "gzip", 3) == b"abc"
-    assert unpack(gzip.compress(b"ab", mtime=0) + gzip.compress(b"c", mtime=0), " GZIP ", 3) == b"abc"
+    assert (
+        unpack(gzip.compress(b"ab", mtime=0) + gzip.compress(b"c", mtime=0), " GZIP ", 3) == b"abc"
+    )
     assert unpack(b"abc", "", 3) == b"abc"
     assert unpack(b"abc", "identity", 3) == b"abc"
 

@@ -1,0 +1,58 @@
+"""Rows ahead of their table: seen at once, kept once their messages are out, or forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.topics import Topics
+from streams import retry
+from streams.decided import DecidedTable
+from tests.support.intents import intent_of
+from tests.support.streams import Outbox
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_S", 0.0)
+
+
+async def test_rows_are_seen_at_once_and_kept_when_the_messages_are_out() -> None:
+    table, outbox = {"gone": "1", "changed": "1", "stays": "1"}, Outbox(failures=2)
+    decided = DecidedTable(table, outbox)
+    del decided["gone"]
+    decided["changed"] = "2"
+    decided["new"] = "3"
+    decided["short"] = "4"
+    del decided["short"]
+    decided.say(Topics.NOTIFICATIONS, "k", intent_of())
+    seen = {"changed": "2", "stays": "1", "new": "3"}
+    assert dict(decided) == seen
+    assert len(decided) == 3
+    assert "gone" not in decided
+    assert decided.get("gone") is None
+    assert table == {"gone": "1", "changed": "1", "stays": "1"}
+    await decided.settle()
+    assert table == dict(decided) == seen
+    assert len(outbox.of(Topics.NOTIFICATIONS)) == 1
+    await decided.settle()
+    assert len(outbox.sent) == 1
+
+
+async def test_what_is_forgotten_is_neither_said_nor_kept() -> None:
+    table, outbox = {"a": "1"}, Outbox()
+    decided = DecidedTable(table, outbox)
+    decided["a"] = "2"
+    decided.say(Topics.NOTIFICATIONS, "k", intent_of())
+    decided.forget()
+    await decided.settle()
+    assert (dict(decided), outbox.sent) == ({"a": "1"}, [])
+
+
+def test_a_row_that_is_not_there_cannot_be_removed() -> None:
+    decided = DecidedTable({"a": "1"}, Outbox())
+    del decided["a"]
+    for key in ("a", "b"):
+        with pytest.raises(KeyError):
+            del decided[key]
+        with pytest.raises(KeyError):
+            decided[key]
