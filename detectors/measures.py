@@ -34,9 +34,9 @@ class Measure:
     """Whether a lookback that is not covered whole says nothing, as a count that is short does."""
 
 
-def _share(count: str) -> Measure:
+def _share(count: str, of: str = "requests") -> Measure:
     def read(totals: Totals, _: float) -> Reading:
-        requests = totals["requests"]
+        requests = totals[of]
         if not requests:
             return Reading(None, 0)
         return Reading(totals[count] / requests, requests, {count: float(totals[count])})
@@ -83,6 +83,7 @@ def _cost_rate(totals: Totals, covered_s: float) -> Reading:
 MEASURES: Final[dict[SignalName, Measure]] = {
     SignalName.ERROR_RATE: _share("errors"),
     SignalName.ABORT_RATE: _share("aborted"),
+    SignalName.FALLBACK_RATE: _share("fallbacks", of="routed"),
     SignalName.UNKNOWN_PRICE_RATE: _share("price_unknown"),
     SignalName.REQUEST_RATE: Measure(_request_rate),
     SignalName.REQUEST_COUNT: Measure(_request_count, whole=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -213,3 +214,26 @@ def test_an_engine_without_a_gpu_counter_is_no_idle_gpu() -> None:
         )
     values = {s.signal: s.value for s in engines.evaluate(300 * S)}
     assert values["gpu_utilization"] is None
+
+
+def test_a_fallback_that_serves_is_told_though_nobody_sees_an_error() -> None:
+    rolling = Rolling(RULES.queries(), 10 * S)
+    drives = {name: drive_of(name) for name in ("fallback-serves", "error-rate")}
+    for end_s in range(10, 15 * MINUTE, 10):
+        route = "fallback" if 5 * MINUTE < end_s <= 7 * MINUTE else "stable"
+        labels = {"provider": "p", "model": "m", "model_version": "v", "route": route}
+        window = make_window(end_s, labels, requests=20)
+        moved = replace(
+            window, start_us=window.start_us + EPOCH_US, end_us=window.end_us + EPOCH_US
+        )
+        rolling.add(moved)
+        for signal in rolling.evaluate(moved.end_us):
+            for drive in drives.values():
+                if drive.rule.matches(signal):
+                    drive.feed(signal)
+    told = drives["fallback-serves"]
+    assert told.phase == "resolved"
+    assert "answered by a fallback" in told.intents[0].title
+    assert told.acts == []
+    assert 60 <= ((told.state.firing_us or 0) - EPOCH_US) / S - 5 * MINUTE <= 90
+    assert drives["error-rate"].phase == "inactive"
