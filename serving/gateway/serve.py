@@ -196,8 +196,11 @@ class Server:
             # A whole answer has been read to its end, and the connection is free again.
             if not opened.whole and (gone or trouble is not None):
                 opened.response.close()
-            if trouble is None and not opened.whole and _told_of_an_error(scope):
-                trouble = Trouble.ERROR  # the stream ended well, with the upstream's own error
+            exchange = scope.get(EXCHANGE_KEY)
+            if isinstance(exchange, Exchange) and exchange.told_all:
+                gone = False  # who hangs up then has not left early
+                if trouble is None and exchange.answer.error_type is not None:
+                    trouble = Trouble.ERROR  # the stream ended well, with the upstream's own error
             self._chain.ended(answered, trouble, gone=gone)
             self._learn(scope, events, joined=joined)
 
@@ -258,11 +261,6 @@ class Server:
 def _asks_usage(asked: Asked, upstream: Upstream) -> bool:
     """Tell whether an upstream is asked for a usage that the client does not want."""
     return asked.hides_usage and upstream.entry.ask_usage and not upstream.entry.joined
-
-
-def _told_of_an_error(scope: Scope) -> bool:
-    exchange = scope.get(EXCHANGE_KEY)
-    return isinstance(exchange, Exchange) and exchange.answer.error_type is not None
 
 
 def _limited(limited: Limited) -> Reply:
