@@ -131,6 +131,9 @@ class Server:
         if isinstance(decision, Denied):
             await send_reply(_denied(decision), flow, send)
             return
+        exchange = scope.get(EXCHANGE_KEY)
+        if isinstance(exchange, Exchange):
+            flow.told_all = lambda: exchange.told_all
         flow.watch(receive)
         await self._answer(scope, send, flow, asked, decision, flags)
 
