@@ -13,13 +13,16 @@ STALLS ?= 0
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-acceptance test-browser test-demo test-faults
 .PHONY: bench-gateway chaos-alerts chaos-gateway test-kafka test-oracle test-vllm lock clean
-.PHONY: kafka vllm
+.PHONY: demo-vllm kafka vllm
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.runtime ## ring once: a bad model version, a page, a rollback (about 3 minutes)
 	$(BIN)/tocsin demo
+
+demo-vllm: $(VENV)/.dev ## the loop on two real vLLMs and Apache Kafka (AVX-512, Java, Maven; SECURE=1)
+	$(BIN)/python -m tests.demo_vllm $(if $(SECURE),--secure) $(DEMO)
 
 up: $(VENV)/.runtime ## run the embedded stack until Ctrl-C
 	$(BIN)/tocsin up
