@@ -34,9 +34,9 @@ class Measure:
     """Whether a lookback that is not covered whole says nothing, as a count that is short does."""
 
 
-def _share(count: str, of: str = "requests") -> Measure:
+def _share(count: str) -> Measure:
     def read(totals: Totals, _: float) -> Reading:
-        requests = totals[of]
+        requests = totals["requests"]
         if not requests:
             return Reading(None, 0)
         return Reading(totals[count] / requests, requests, {count: float(totals[count])})
@@ -50,6 +50,16 @@ def _p95(name: str) -> Measure:
         return Reading(sketch.quantile(0.95), sketch.count)
 
     return Measure(read, (name,))
+
+
+def _fallback_rate(totals: Totals, covered_s: float) -> Reading:
+    routed = totals["routed"]
+    if not routed:
+        return Reading(None, 0)
+    fallbacks = totals["fallbacks"]
+    # Since when they count: what came in force later is not what failed to answer them.
+    detail = {"fallbacks": float(fallbacks), "covered_s": covered_s}
+    return Reading(fallbacks / routed, routed, detail)
 
 
 def _request_rate(totals: Totals, covered_s: float) -> Reading:
@@ -83,7 +93,7 @@ def _cost_rate(totals: Totals, covered_s: float) -> Reading:
 MEASURES: Final[dict[SignalName, Measure]] = {
     SignalName.ERROR_RATE: _share("errors"),
     SignalName.ABORT_RATE: _share("aborted"),
-    SignalName.FALLBACK_RATE: _share("fallbacks", of="routed"),
+    SignalName.FALLBACK_RATE: Measure(_fallback_rate),
     SignalName.UNKNOWN_PRICE_RATE: _share("price_unknown"),
     SignalName.REQUEST_RATE: Measure(_request_rate),
     SignalName.REQUEST_COUNT: Measure(_request_count, whole=True),

@@ -107,7 +107,7 @@ SIGNALS: dict[SignalName, SignalSpec] = {
     _N.FALLBACK_RATE: SignalSpec(
         "ratio",
         "requests that something else answered than what is in force / all requests",
-        ("fallbacks",),
+        ("fallbacks", *_COVERED),
     ),
     _N.REQUEST_RATE: SignalSpec("1/s", "requests per second", _COVERED),
     _N.REQUEST_COUNT: SignalSpec(

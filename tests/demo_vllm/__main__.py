@@ -27,6 +27,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from schemas.errors import TocsinError
 from schemas.settings import load_settings
 from tests.demo_vllm.parts import FIRST, Parts
@@ -100,8 +103,8 @@ def _demo(folder: Path, scenario: Scenario, *, secure: bool) -> int:
             wrong = [f"{check.name}: {check.said}" for check in checks if not check.ok]
             result["difference"] = result["difference"] or next(iter(wrong), None)
             result |= figures(parts, played)
-    except (TocsinError, RuntimeError) as error:
-        result["difference"] = str(error)
+    except (TocsinError, RuntimeError, httpx.HTTPError, ClickHouseError) as error:
+        result["difference"] = f"{type(error).__name__}: {error}"
     result["ok"] = result["difference"] is None
     result["seconds"] = round(time.monotonic() - began, 1)
     if result["ok"]:

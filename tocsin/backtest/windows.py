@@ -238,7 +238,10 @@ class Windows:
                 of, count = _NEEDS[quantity]
                 known, bad = (self._sum(name, numbers, over_s) for name in (of, count))
                 values = np.where(known > 0, bad / known, np.nan)
-                return values, known, {count: bad.astype(np.float64)}
+                details = {count: bad.astype(np.float64)}
+                if quantity is SignalName.FALLBACK_RATE:
+                    details["covered_s"] = covered_s
+                return values, known, details
         return values, requests, {"covered_s": covered_s}
 
 

@@ -216,11 +216,12 @@ def test_an_engine_without_a_gpu_counter_is_no_idle_gpu() -> None:
     assert values["gpu_utilization"] is None
 
 
-def test_a_fallback_that_serves_is_told_though_nobody_sees_an_error() -> None:
+def test_a_fallback_that_serves_is_told_and_rolled_back_though_nobody_sees_an_error() -> None:
     rolling = Rolling(RULES.queries(), 10 * S)
     drives = {name: drive_of(name) for name in ("fallback-serves", "error-rate")}
-    for end_s in range(10, 15 * MINUTE, 10):
-        route = "fallback" if 5 * MINUTE < end_s <= 7 * MINUTE else "stable"
+    began_s = 5 * MINUTE
+    for end_s in range(10, 20 * MINUTE, 10):
+        route = "fallback" if began_s < end_s <= began_s + 6 * MINUTE else "stable"
         labels = {"provider": "p", "model": "m", "model_version": "v", "route": route}
         window = make_window(end_s, labels, requests=20)
         moved = replace(
@@ -232,8 +233,12 @@ def test_a_fallback_that_serves_is_told_though_nobody_sees_an_error() -> None:
                 if drive.rule.matches(signal):
                     drive.feed(signal)
     told = drives["fallback-serves"]
-    assert told.phase == "resolved"
     assert "answered by a fallback" in told.intents[0].title
-    assert told.acts == []
-    assert 60 <= ((told.state.firing_us or 0) - EPOCH_US) / S - 5 * MINUTE <= 90
+    assert 60 <= ((told.state.firing_us or 0) - EPOCH_US) / S - began_s <= 90
+    [act] = told.acts
+    assert act.kind is ActionKind.ROLLBACK
+    # All that it looks back on came after what is in force stopped to answer.
+    since_us = act.requested_at_us - round(act.evidence["covered_s"] * S)
+    assert act.evidence["fallbacks"] == act.evidence["samples"]
+    assert since_us >= EPOCH_US + began_s * S
     assert drives["error-rate"].phase == "inactive"

@@ -129,7 +129,7 @@ def test_the_share_of_fallbacks_is_of_requests_whose_route_is_known() -> None:
     rolling.add(make_window(10, {"model": "n"}, requests=50))  # windows that are not by route
     signals = {s.labels["model"]: s for s in rolling.evaluate(10 * S)}
     assert (signals["m"].value, signals["m"].samples) == (0.25, 8)
-    assert signals["m"].detail == {"fallbacks": 2}
+    assert signals["m"].detail == {"fallbacks": 2, "covered_s": 10}
     assert (signals["n"].value, signals["n"].samples) == (None, 0)
     rolling.add(make_window(10, fallback, requests=6, revision=1))
     assert [s.value for s in rolling.evaluate(20 * S)] == [0.5, None]
