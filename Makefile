@@ -15,13 +15,16 @@ STEPS ?= 10000
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-acceptance test-browser test-demo test-faults
 .PHONY: bench-alerts bench-gateway test-chain chaos-alerts chaos-gateway rollouts test-kafka test-oracle
-.PHONY: test-vllm lock clean
+.PHONY: test-vllm demo-vllm kafka vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.runtime ## ring once: a bad model version, a page, a rollback (about 3 minutes)
 	$(BIN)/tocsin demo
+
+demo-vllm: $(VENV)/.dev ## the loop on two real vLLMs and Apache Kafka (AVX-512, Java, Maven; SECURE=1)
+	$(BIN)/python -m tests.demo_vllm $(if $(SECURE),--secure) $(DEMO)
 
 up: $(VENV)/.runtime ## run the embedded stack until Ctrl-C
 	$(BIN)/tocsin up
@@ -60,6 +63,12 @@ chaos: $(VENV)/.dev ## kill -9 under load, then hold every figure (EVENTS, KILLS
 
 test-vllm: $(VENV)/.dev ## the middleware on a real vLLM CPU server (AVX-512; builds .vllm-venv)
 	$(BIN)/python -m pytest -m vllm -s tests/vllm
+
+vllm: $(VENV)/bin/python ## build .vllm-venv: vLLM for CPUs and tiny random models (minutes, 6 GB)
+	$(BIN)/python tests/support/vllm/setup.py
+
+kafka: $(VENV)/.dev ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C (PORT; SECURE=1: SCRAM over TLS)
+	$(BIN)/python -m tests.support.kafka_run $(if $(PORT),--port $(PORT)) $(if $(SECURE),--secure)
 
 bench: $(VENV)/.dev ## Tocsin's core beside its peers (half an hour; BENCH="--help" for options)
 	$(BIN)/python -m benchmarks.core --scale $(BENCH)

@@ -37,6 +37,11 @@ _REQUESTS: Final[dict[SignalName, str]] = {
         "topKIf(3)(error_type, failed) AS error_types"
     ),
     SignalName.ABORT_RATE: "countIf(aborted) AS aborts, round(aborts / requests, 4) AS abort_rate",
+    SignalName.FALLBACK_RATE: (
+        "countIf(route = 'fallback') AS fallbacks, "
+        "round(fallbacks / countIf(route != ''), 4) AS fallback_rate, "
+        "topKIf(3)(model_version, route = 'fallback') AS stand_ins"
+    ),
     SignalName.REQUEST_RATE: "uniqExact(server) AS servers",
     SignalName.REQUEST_COUNT: "uniqExact(server) AS servers",
     SignalName.TTFT_P95: _P95.format("ttft"),

@@ -52,6 +52,16 @@ def _p95(name: str) -> Measure:
     return Measure(read, (name,))
 
 
+def _fallback_rate(totals: Totals, covered_s: float) -> Reading:
+    routed = totals["routed"]
+    if not routed:
+        return Reading(None, 0)
+    fallbacks = totals["fallbacks"]
+    # Since when they count: what came in force later is not what failed to answer them.
+    detail = {"fallbacks": float(fallbacks), "covered_s": covered_s}
+    return Reading(fallbacks / routed, routed, detail)
+
+
 def _request_rate(totals: Totals, covered_s: float) -> Reading:
     requests = totals["requests"]
     if not requests or not covered_s:
@@ -83,6 +93,7 @@ def _cost_rate(totals: Totals, covered_s: float) -> Reading:
 MEASURES: Final[dict[SignalName, Measure]] = {
     SignalName.ERROR_RATE: _share("errors"),
     SignalName.ABORT_RATE: _share("aborted"),
+    SignalName.FALLBACK_RATE: Measure(_fallback_rate),
     SignalName.UNKNOWN_PRICE_RATE: _share("price_unknown"),
     SignalName.REQUEST_RATE: Measure(_request_rate),
     SignalName.REQUEST_COUNT: Measure(_request_count, whole=True),

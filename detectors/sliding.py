@@ -15,7 +15,9 @@ from detectors.sketch import DDSketch
 
 __all__ = ["Group", "Heard", "History", "Lane", "Totals"]
 
-_PLACES = {name: i for i, name in enumerate(COUNTS)}
+_BY_ROUTE = ("routed", "fallbacks")
+"""Requests whose route is known, and those of them that a fallback answered."""
+_PLACES = {name: i for i, name in enumerate((*COUNTS, *_BY_ROUTE))}
 
 Group = tuple[str, ...]
 
@@ -29,12 +31,12 @@ class Totals:
     __slots__ = ("_counts", "_sketches", "last_end_us")
 
     def __init__(self, sketches: Collection[str]) -> None:
-        self._counts = np.zeros(len(COUNTS), np.int64)
+        self._counts = np.zeros(len(_PLACES), np.int64)
         self._sketches = {name: DDSketch() for name in sketches}
         self.last_end_us = 0
 
     def __getitem__(self, name: str) -> int:
-        """Return one of COUNTS."""
+        """Return one of COUNTS, or of the two that the label `route` tells."""
         return int(self._counts[_PLACES[name]])
 
     def sketch(self, name: str) -> DDSketch:
@@ -252,5 +254,11 @@ class History:
             for name, sketch in window.sketches.items()
             if any(name in lane.sketches for lane in self._lanes.values())
         }
-        counts = np.array([getattr(window, name) for name in COUNTS], np.int64)
+        figures = [getattr(window, name) for name in COUNTS]
+        counts = np.array([*figures, *_by_route(window)], np.int64)
         return _Held(replace(window, sketches=wanted), counts)
+
+
+def _by_route(window: Window) -> tuple[int, int]:
+    route = window.labels.get("route")
+    return (window.requests if route else 0, window.requests if route == "fallback" else 0)

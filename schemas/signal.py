@@ -22,6 +22,7 @@ class SignalName(StrEnum):
 
     ERROR_RATE = "error_rate"
     ABORT_RATE = "abort_rate"
+    FALLBACK_RATE = "fallback_rate"
     REQUEST_RATE = "request_rate"
     REQUEST_COUNT = "request_count"
     TTFT_P95 = "ttft_p95"
@@ -103,6 +104,11 @@ _COST = ("usd", "cost_unknown", "covered_s")
 SIGNALS: dict[SignalName, SignalSpec] = {
     _N.ERROR_RATE: SignalSpec("ratio", "failed requests / all requests", ("errors",)),
     _N.ABORT_RATE: SignalSpec("ratio", "requests whose client left / all requests", ("aborted",)),
+    _N.FALLBACK_RATE: SignalSpec(
+        "ratio",
+        "requests that something else answered than what is in force / all requests",
+        ("fallbacks", *_COVERED),
+    ),
     _N.REQUEST_RATE: SignalSpec("1/s", "requests per second", _COVERED),
     _N.REQUEST_COUNT: SignalSpec(
         "requests", "requests in the lookback; 0 is known once a series was seen", _COVERED

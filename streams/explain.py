@@ -33,6 +33,7 @@ _DIMENSIONS: Final = {
 _RATIOS: Final = {
     SignalName.ERROR_RATE: "failed",
     SignalName.ABORT_RATE: "aborted",
+    SignalName.FALLBACK_RATE: "route = 'fallback'",
     SignalName.UNKNOWN_PRICE_RATE: "cost_usd IS NULL",
 }
 _SLOWER: Final = {
@@ -120,7 +121,11 @@ def _query(measure: str, of_model: bool) -> str:
         until = "AND end_time <= fromUnixTimestamp64Micro({cut:Int64}, 'UTC')"
         lines = [f"SELECT quantileTDigest(0.95)({column})", "FROM requests", where, f"  {until}"]
         usual = "WITH (" + "\n".join(lines) + ") AS usual\n"
-    pairs = ", ".join(f"('{label}', {column})" for label, column in _DIMENSIONS.items())
+    pairs = ", ".join(
+        f"('{label}', {column})"
+        for label, column in _DIMENSIONS.items()
+        if not measure.startswith(f"{column} ")  # what the measure itself looks at tells nothing
+    )
     return "\n".join(
         [
             f"{usual}SELECT pair.1 AS label, pair.2 AS value, countIf(NOT now), sumIf(m, NOT now),",

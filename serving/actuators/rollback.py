@@ -6,7 +6,7 @@ from schemas.action import ActionRequested
 from schemas.flag import FlagKey
 from serving.actuators.base import Refusal
 from serving.actuators.flag_switch import FlagSwitch, about_another, unswitchable
-from serving.flags.document import FlagDocument
+from serving.flags.document import Flag, FlagDocument
 from serving.flags.history import ChangeKind, last_good
 from serving.flags.store import FlagStore
 
@@ -47,7 +47,7 @@ def decide_rollback(
     if refusal := unswitchable(document, FlagKey.MODEL_VERSION):
         return refusal
     flag = document.flag(FlagKey.MODEL_VERSION)
-    if refusal := about_another(flag, request, "model_version"):
+    if refusal := _not_blamed(flag, request):
         return refusal
     last = flag.history[-1]
     if last.kind is ChangeKind.CREATED:
@@ -68,3 +68,21 @@ def decide_rollback(
             f"{promotion_age_s / 3600:.1f} h: something else must have changed"
         )
     return target
+
+
+def _not_blamed(flag: Flag, request: ActionRequested) -> Refusal | None:
+    """Return why the alert is not about the version in force, or None if it is.
+
+    An alert about fallbacks names no version. It says that what was in force did not answer; that
+    is what is in force now, if it has been for as long as the alert looks back.
+    """
+    fallbacks, covered_s = (request.evidence.get(name) for name in ("fallbacks", "covered_s"))
+    if "model_version" in request.labels or not fallbacks or covered_s is None:
+        return about_another(flag, request, "model_version")
+    last = flag.history[-1]
+    if last.at_us > request.requested_at_us - round(covered_s * 1e6):
+        return Refusal(
+            reason=f"{flag.variant} came in force within the {covered_s:g} s that the alert looks "
+            "back: the version that did not answer may have been another"
+        )
+    return None

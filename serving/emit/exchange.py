@@ -23,6 +23,9 @@ BODY_LIMIT: Final = 1_048_576
 """Bytes of a request or an answer that are held to be parsed; of a longer answer only the end."""
 _TAIL: Final = 4_096
 
+_DONE: Final = b"[DONE]"
+"""The last piece of OpenAI's chat and completion streams."""
+
 CLIENT_GONE: Final = 499
 """The status, known from nginx, of a request whose client left before any answer."""
 
@@ -33,6 +36,7 @@ class Exchange:
     __slots__ = (
         "_body",
         "_body_size",
+        "_done",
         "_parser",
         "_request",
         "_request_size",
@@ -78,14 +82,15 @@ class Exchange:
         self._body: list[bytes] = []
         self._body_size = 0
         self._parser: SSEParser | None = None
+        self._done = False
 
     def received(self, message: MutableMapping[str, Any], at: float) -> None:
         """Take a message that the application has read."""
         kind = message["type"]
         if kind == "http.disconnect":
             # After the last byte every connection "disconnects".
-            if self.complete_at is None and self.disconnected_at is None and not self._told:
-                self.disconnected_at = at
+            if self.complete_at is None and self.disconnected_at is None:
+                self._left(at)
         elif kind == "http.request" and self.asked is None:
             chunk = message.get("body", b"")
             self._request_size += len(chunk)
@@ -137,6 +142,7 @@ class Exchange:
                 self._parser = SSEParser(BODY_LIMIT)
             broken: orjson.JSONDecodeError | None = None
             for data in self._parser.feed(body):
+                self._done = self._done or data == _DONE
                 try:
                     choice = read_piece(self.operation, data, self.answer)
                 except orjson.JSONDecodeError as error:  # the pieces after it still count
@@ -151,9 +157,8 @@ class Exchange:
 
     def undeliverable(self, at: float) -> None:
         """Note that the server could not hand a message to the client."""
-        if self.disconnected_at is None and not self._told:
-            self.disconnected_at = at
-            self.complete_at = None
+        if self.disconnected_at is None:
+            self._left(at)
 
     def over(self) -> None:
         """Read what could only be read at the end: the body of an answer that is no stream."""
@@ -168,9 +173,12 @@ class Exchange:
         read_body(self.operation, self.status, body, self.answer)
 
     @property
-    def _told(self) -> bool:
-        """Tell whether the client knows already that the stream failed: then it may well leave."""
-        return self.streaming and self.answer.error_type is not None
+    def told_all(self) -> bool:
+        """Tell whether a stream has said that it is over, well or with an error.
+
+        Clients hang up on that, and do not wait for the end of the transfer.
+        """
+        return self.streaming and (self._done or self.answer.error_type is not None)
 
     @property
     def aborted(self) -> bool:
@@ -204,6 +212,13 @@ class Exchange:
         if self.status >= 400:
             return str(self.status)
         return None if self.complete_at is not None else "incomplete_response"
+
+    def _left(self, at: float) -> None:
+        """Note that the client is gone: before the end, unless the stream was over."""
+        if self.told_all:
+            self.complete_at = self.complete_at or at
+        else:
+            self.disconnected_at, self.complete_at = at, None
 
     def _keep(self, chunk: bytes) -> None:
         """Keep a whole answer up to the limit, and of a longer one its end."""

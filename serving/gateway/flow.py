@@ -20,6 +20,10 @@ ABORT_KEY: Final = "tocsin.abort"
 """Where `scope["state"]` holds what cuts the connection, when the server offers that."""
 
 
+_GRACE_S: Final = 1.0
+"""How long an upstream may take to end a stream that it has said is over."""
+
+
 class ClientStalledError(OSError):
     """The client takes nothing of its answer."""
 
@@ -42,6 +46,8 @@ class Flow:
     stalled: bool = False
     sending_since: float | None = None
     watcher: asyncio.Task[None] | None = field(default=None)
+    told_all: Callable[[], bool] = field(default=lambda: False)
+    """Whether the client has been told that its stream is over, so that it may hang up."""
 
     def guard(self, send: Send, now: Callable[[], float]) -> Send:
         """Return a `send` that the sweep can break off, and that notes what was sent."""
@@ -73,7 +79,15 @@ class Flow:
             self.watcher.cancel()
 
     def _left(self, watcher: asyncio.Task[None]) -> None:
-        if not self.finished and not watcher.cancelled():
+        if self.finished or watcher.cancelled():
+            return
+        if self.told_all():  # what comes after that is for us: usage, and a server's own view
+            asyncio.get_running_loop().call_later(_GRACE_S, self._cut)
+        else:
+            self._cut()
+
+    def _cut(self) -> None:
+        if not self.finished:
             self.gone = True
             self.task.cancel()
 

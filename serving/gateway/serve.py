@@ -132,6 +132,9 @@ class Server:
         if isinstance(decision, Denied):
             await send_reply(_denied(decision), flow, send)
             return
+        exchange = scope.get(EXCHANGE_KEY)
+        if isinstance(exchange, Exchange):
+            flow.told_all = lambda: exchange.told_all
         flow.watch(receive)
         await self._answer(scope, send, flow, asked, decision, flags)
 
@@ -215,9 +218,11 @@ class Server:
             # A whole answer has been read to its end, and the connection is free again.
             if not opened.whole and (gone or trouble is not None):
                 opened.response.close()
-            if trouble is None and not opened.whole and _told_of_an_error(scope):
-                # The stream ended well, with the upstream's own error. Clients often leave at it.
-                trouble, gone = Trouble.ERROR, False
+            exchange = scope.get(EXCHANGE_KEY)
+            if isinstance(exchange, Exchange) and exchange.told_all:
+                gone = False  # who hangs up then has not left early
+                if trouble is None and exchange.answer.error_type is not None:
+                    trouble = Trouble.ERROR  # the stream ended well, with the upstream's own error
             self._chain.ended(answered, trouble, gone=gone)
             self._learn(scope, events, joined=joined)
 
@@ -290,11 +295,6 @@ def _declare(scope: Scope, hop: Hop, upstream: Upstream, failures: Sequence[str]
         route=hop.route,
         failed_attempts=failures,
     )
-
-
-def _told_of_an_error(scope: Scope) -> bool:
-    exchange = scope.get(EXCHANGE_KEY)
-    return isinstance(exchange, Exchange) and exchange.answer.error_type is not None
 
 
 def _limited(limited: Limited) -> Reply:

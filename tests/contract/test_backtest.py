@@ -80,6 +80,7 @@ RULES = [
                   "act": "rate_limit", "verify_within": "5m"}]),
     rule("burning", kind="burn_rate", signal="error_rate", objective="99%", over="5m", short="1m",
          condition="> 6x", by=["provider"]),
+    rule("standing-in", signal="fallback_rate", over="1m", condition="> 30%", by=["model"]),
     rule("quiet", kind="absence", signal="request_count", over="1m", by=["model"], min_samples=0,
          scope=["model=b"], **{"for": "30s"}),
 ]  # fmt: skip
@@ -117,6 +118,7 @@ def story() -> list[list[Window]]:
                 requests = rng.randrange(20, 60)
                 failing = model == "a" and version == "v2" and 300 <= number < 360
                 slow = model == "b" and version == "v1" and 400 <= number < 420
+                standing_in = model == "b" and version == "v2" and 600 <= number < 630
                 dear = 5 if model == "b" and 500 <= number < 560 else 1
                 windows.append(
                     Window(
@@ -126,7 +128,7 @@ def story() -> list[list[Window]]:
                             "provider": "p",
                             "model": model,
                             "model_version": version,
-                            "route": "",
+                            "route": "fallback" if standing_in else "stable",
                             "feature": "",
                         },
                         requests=requests,

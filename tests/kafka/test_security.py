@@ -35,17 +35,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 
 def settings(node: Kafka, **changes: object) -> KafkaSettings:
-    secured = node.secured
-    assert secured is not None
-    given: dict[str, object] = {
-        "bootstrap": f"127.0.0.1:{secured.port}",
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": secured.mechanism,
-        "username": secured.username,
-        "password": secured.password,
-        "ca_file": secured.ca_file,
-    }
-    return KafkaSettings.model_validate(given | changes)
+    assert node.secured is not None
+    return KafkaSettings.model_validate(dict(node.settings()) | changes)
 
 
 async def test_topics_events_and_actions(node: Kafka, tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from pydantic import SecretStr
+
+from schemas.settings import KafkaSettings
 from tests.support.broker import free_port
 from tocsin.embedded.broker import broker_answers
 from tocsin.embedded.child import Child
@@ -56,7 +59,7 @@ class Secured:
     username: str
     password: str
     ca_file: Path
-    mechanism: str = "SCRAM-SHA-512"
+    mechanism: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,19 @@ class Kafka:
     started_s: float
     node: Child
     secured: Secured | None = None
+
+    def settings(self) -> KafkaSettings:
+        """Return what a client needs: by SCRAM over TLS where that is listened for."""
+        if (secured := self.secured) is None:
+            return KafkaSettings(bootstrap=self.bootstrap)
+        return KafkaSettings(
+            bootstrap=f"{_HOST}:{secured.port}",
+            security_protocol="SASL_SSL",
+            sasl_mechanism=secured.mechanism,
+            username=secured.username,
+            password=SecretStr(secured.password),
+            ca_file=secured.ca_file,
+        )
 
     def restart(self, timeout_s: float = 60) -> float:
         """Start a killed broker again on the log it left; return the seconds until it answered."""
@@ -106,18 +122,19 @@ def kafka_libs() -> tuple[Path, float]:
 
 @contextmanager
 def running_kafka(
-    path: Path, libs: Path, timeout_s: float = 60, *, secure: bool = False
+    path: Path, libs: Path, timeout_s: float = 60, *, secure: bool = False, port: int = 0
 ) -> Iterator[Kafka]:
     """Run one KRaft node, broker and controller, with empty topics; end it on leaving.
 
-    With `secure` it listens a second time, for clients with SCRAM over TLS.
+    With `secure` it listens a second time, for clients with SCRAM over TLS. `port` 0 takes a free
+    one.
 
     Raises:
         RuntimeError: its storage cannot be formatted.
         PartFailedError: it ended at once or did not answer in time; with the end of its log.
     """
     started = time.monotonic()
-    port = free_port()
+    port = port or free_port()
     properties = path / "server.properties"
     secured = _certified(path) if secure else None
     properties.write_text(_properties(path / "log", port, free_port(), secured))

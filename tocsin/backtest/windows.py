@@ -25,6 +25,8 @@ _FIGURES: Final = {
     "requests": "UInt32",
     "errors": "UInt32",
     "aborted": "UInt32",
+    "routed": "UInt32",
+    "fallbacks": "UInt32",
     "price_unknown": "UInt32",
     "cost_unknown": "UInt32",
     "tokens_unknown": "UInt32",
@@ -32,10 +34,15 @@ _FIGURES: Final = {
     "output_tokens": "Int64",
     "cost_nano_usd": "Int64",
 }
-_EXPRESSIONS: Final = {"cost_nano_usd": "round(toFloat64(cost_usd) * 1e9)"}
+_EXPRESSIONS: Final = {
+    "cost_nano_usd": "round(toFloat64(cost_usd) * 1e9)",
+    "routed": "if(route = '', 0, requests)",
+    "fallbacks": "if(route = 'fallback', requests, 0)",
+}
 _NEEDS: Final = {
     SignalName.ERROR_RATE: ("requests", "errors"),
     SignalName.ABORT_RATE: ("requests", "aborted"),
+    SignalName.FALLBACK_RATE: ("routed", "fallbacks"),
     SignalName.UNKNOWN_PRICE_RATE: ("requests", "price_unknown"),
     SignalName.REQUEST_RATE: ("requests",),
     SignalName.REQUEST_COUNT: ("requests",),
@@ -268,9 +275,13 @@ class Windows:
             elif quantity is SignalName.REQUEST_COUNT:
                 values = np.where(covered_s >= over_s, requests.astype(np.float64), np.nan)
             else:
-                bad = self._sum(_NEEDS[quantity][1], numbers, over_s)
-                values = np.where(requests > 0, bad / requests, np.nan)
-                return values, requests, {_NEEDS[quantity][1]: bad.astype(np.float64)}
+                of, count = _NEEDS[quantity]
+                known, bad = (self._sum(name, numbers, over_s) for name in (of, count))
+                values = np.where(known > 0, bad / known, np.nan)
+                details = {count: bad.astype(np.float64)}
+                if quantity is SignalName.FALLBACK_RATE:
+                    details["covered_s"] = covered_s
+                return values, known, details
         return values, requests, {"covered_s": covered_s}
 
 

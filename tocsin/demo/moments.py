@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -137,10 +137,15 @@ MOMENTS: Final[tuple[Moment, ...]] = (
 )
 
 
-def happened(client: Client, known: Receipts, report: Callable[[Moment, int], Any]) -> Receipts:
+def happened(
+    client: Client,
+    known: Receipts,
+    report: Callable[[Moment, int], Any],
+    moments: Sequence[Moment] = MOMENTS,
+) -> Receipts:
     """Return what has happened so far; ``report`` hears of each new moment once."""
     outage = known.get("outage_began", 4_000_000_000_000_000)
-    for moment in MOMENTS:
+    for moment in moments:
         if moment.name in known or not moment.sql:
             continue
         at_us = client.query(moment.sql, parameters={"outage": outage}).result_rows[0][0]

@@ -64,14 +64,14 @@ def live(progress: Progress, page: str) -> RenderableType:
     )
 
 
-def timeline_table(moments: Mapping[str, int]) -> Table:
+def timeline_table(moments: Mapping[str, int], steps: Sequence[Moment] = MOMENTS) -> Table:
     """Return the steps that happened, in their order, with the seconds between them."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("time (UTC)")
     table.add_column("after", justify="right")
     table.add_column("step")
     table.add_column("by", style="dim")
-    known = [(moments[moment.name], moment) for moment in MOMENTS if moment.name in moments]
+    known = [(moments[moment.name], moment) for moment in steps if moment.name in moments]
     before_us: int | None = None
     for at_us, moment in known:
         after = "" if before_us is None else f"{(at_us - before_us) / 1e6:+.1f} s"

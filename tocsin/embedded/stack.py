@@ -1,6 +1,7 @@
 """The embedded stack: broker, store, workers, executor and API, in one data directory.
 
-Nothing beyond this launcher knows that it is embedded: every part gets addresses, no more.
+Nothing beyond this launcher knows that it is embedded: every part gets addresses, no more. So the
+broker can as well be one that runs already.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import httpx
+from pydantic import SecretStr
 
 from schemas.clickhouse.migrate import migrate
 from schemas.settings import ClickHouseSettings, KafkaSettings, Settings
@@ -27,7 +29,7 @@ from tocsin.embedded.ports import LOOPBACK, choose_port
 from tocsin.embedded.store.lock import DirectoryLock
 from tocsin.embedded.store.process import StoreProcess
 
-__all__ = ["Stack", "StackOptions"]
+__all__ = ["Stack", "StackOptions", "kafka_variables"]
 
 _SESSION_TIMEOUT_S: Final = 2.0
 """Tansu holds a join back for half the session timeout: short, so that a worker is ready soon."""
@@ -38,7 +40,10 @@ _FETCH_WAIT_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Where the stack lives and listens; port 0 takes a free one, ``api_port`` None runs no API."""
+    """Where the stack lives and listens; port 0 takes a free one, ``api_port`` None runs no API.
+
+    ``kafka`` names a broker that runs already, which is then used instead of an embedded one.
+    """
 
     data_dir: Path
     kafka_port: int = 0
@@ -47,6 +52,7 @@ class StackOptions:
     api_port: int | None = None
     workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    kafka: KafkaSettings | None = None
 
 
 class Stack:
@@ -125,7 +131,7 @@ class Stack:
         options = self._options
         make_data_dir(options.data_dir)
         self._exit.enter_context(DirectoryLock(options.data_dir, lambda: dt.datetime.now(dt.UTC)))
-        kafka_port = choose_port("broker", options.kafka_port, "--kafka-port")
+        kafka = options.kafka or self._embedded_kafka()
         metrics_port = choose_port("worker's /metrics", options.metrics_port, "--metrics-port")
         api_port = 0
         if options.api_port is not None:
@@ -133,7 +139,10 @@ class Stack:
         if options.clickhouse_port:
             choose_port("store", options.clickhouse_port, "--clickhouse-port")
         logs = options.data_dir / "logs"
-        broker = self.run(broker_child(kafka_port, logs / "broker.log"))
+        broker: Child | None = None
+        if options.kafka is None:
+            port = int(kafka.bootstrap.rpartition(":")[2])
+            broker = self.run(broker_child(port, logs / "broker.log"))
         store = StoreProcess(
             options.data_dir / "store",
             port=options.clickhouse_port,
@@ -144,21 +153,20 @@ class Stack:
         address = store.start()
         self._store = store
         self._exit.callback(store.stop)
-        self._tell("starting the broker")
-        broker.wait_until(lambda: broker_answers(LOOPBACK, kafka_port))
-        self._configure(kafka_port, address.port, metrics_port, api_port)
+        if broker is not None:
+            self._tell("starting the broker")
+            broker.wait_until(lambda: broker_answers(LOOPBACK, port))
+        self._configure(kafka, address.port, metrics_port, api_port)
         applied = migrate(self.settings.clickhouse)
         self._tell(f"schema ready ({len(applied)} migrations applied)")
         created = asyncio.run(ensure_topics(self.settings.kafka))
         self._tell(f"topics ready ({len(created)} created)")
         self._start_processes(logs, metrics_port)
 
-    def _configure(
-        self, kafka_port: int, clickhouse_port: int, metrics_port: int, api_port: int
-    ) -> None:
-        data_dir = self._options.data_dir.resolve()
-        kafka = KafkaSettings(
-            bootstrap=f"{LOOPBACK}:{kafka_port}",
+    def _embedded_kafka(self) -> KafkaSettings:
+        port = choose_port("broker", self._options.kafka_port, "--kafka-port")
+        return KafkaSettings(
+            bootstrap=f"{LOOPBACK}:{port}",
             # The embedded log starts anew with each broker: so does its name in the store's rows.
             log_id=f"embedded-{uuid.uuid4().hex[:12]}",
             session_timeout_s=_SESSION_TIMEOUT_S,
@@ -166,6 +174,11 @@ class Stack:
             fetch_wait_s=_FETCH_WAIT_S,
             partitions=self._base.kafka.partitions,
         )
+
+    def _configure(
+        self, kafka: KafkaSettings, clickhouse_port: int, metrics_port: int, api_port: int
+    ) -> None:
+        data_dir = self._options.data_dir.resolve()
         clickhouse = self._base.clickhouse.model_copy(
             update={"host": LOOPBACK, "port": clickhouse_port}
         )
@@ -187,11 +200,7 @@ class Stack:
         )
         self.environment = {
             "TOCSIN_DATA_DIR": str(data_dir),
-            "TOCSIN_KAFKA__BOOTSTRAP": kafka.bootstrap,
-            "TOCSIN_KAFKA__LOG_ID": kafka.log_id,
-            "TOCSIN_KAFKA__SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
-            "TOCSIN_KAFKA__HEARTBEAT_INTERVAL_S": str(kafka.heartbeat_interval_s),
-            "TOCSIN_KAFKA__FETCH_WAIT_S": str(kafka.fetch_wait_s),
+            **kafka_variables(kafka),
             **_clickhouse_variables(clickhouse),
             "TOCSIN_FLAGS__PATH": str(flags.path),
             "TOCSIN_ACTUATORS__METRICS_PORT": str(executor_port),
@@ -225,6 +234,20 @@ class Stack:
     def _stop(self, child: Child) -> None:
         child.stop()
         self._children.remove(child)
+
+
+def kafka_variables(kafka: KafkaSettings) -> dict[str, str]:
+    """Return all that is set of a broker as variables, its password among them.
+
+    All, because another broker's settings may stand in this process's environment.
+    """
+    return {
+        f"TOCSIN_KAFKA__{name.upper()}": value.get_secret_value()
+        if isinstance(value, SecretStr)
+        else str(value)
+        for name, value in kafka
+        if value is not None
+    }
 
 
 def _clickhouse_variables(clickhouse: ClickHouseSettings) -> dict[str, str]:

@@ -8,20 +8,21 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.vllm.cases import API_KEY, LORA, MODEL, Server
 
-__all__ = ["ADMISSION_LIMIT", "VENV", "Running", "serve"]
+__all__ = ["ADMISSION_LIMIT", "VENV", "Running", "launched", "serve"]
 
 ROOT = Path(__file__).resolve().parents[3]
 VENV = ROOT / ".vllm-venv"
 MODELS = VENV / "models"
 ADMISSION_LIMIT = 6
 _START_S = 240
+_TELL_S = 10
 
 _COMMON = ["--max-model-len", "2048", "--enforce-eager", "--api-key", API_KEY]
 _GENERATE = [
@@ -31,6 +32,7 @@ _GENERATE = [
     *("--enable-lora", "--lora-modules", f"{LORA}={MODELS / 'tiny-lora'}"),
 ]
 _EMBED = ["--served-model-name", MODEL, "--runner", "pooling", "--convert", "embed"]
+_KINDS = {"generate": _GENERATE, "embed": _EMBED, "plain": ()}
 
 
 def _children(pid: int) -> list[tuple[int, str]]:
@@ -48,18 +50,61 @@ def _children(pid: int) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Running:
-    """A vLLM that answers."""
+    """A vLLM that was started, at `started` (monotonic seconds), and answers once it is ready."""
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    started: float
+
+    def check(self) -> None:
+        """Raise when it has ended.
+
+        Raises:
+            RuntimeError: with the end of its log.
+        """
+        if self.process.poll() is not None:
+            raise RuntimeError(f"vLLM ended with {self.process.poll()}:\n{self.tail()}")
+
+    def wait(self, tell: Callable[[str], None] = lambda _: None) -> float:
+        """Wait until it answers; return how many seconds after its start that was.
+
+        Args:
+            tell: hears now and then what it is doing.
+
+        Raises:
+            RuntimeError: it ended, or needs too long; with the end of its log.
+        """
+        told = time.monotonic()
+        while not self._answers():
+            self.check()
+            now = time.monotonic()
+            if now - self.started > _START_S:
+                raise RuntimeError(f"vLLM did not start in {_START_S} s:\n{self.tail()}")
+            if now - told > _TELL_S:
+                told = now
+                tell(self.tail(1)[:100])
+            time.sleep(0.25)
+        return time.monotonic() - self.started
+
+    def _answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+        return False
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def engine(self) -> int:
+        """Return the process that computes."""
+        engines = [pid for pid, command in _children(self.process.pid) if "EngineCore" in command]
+        assert len(engines) == 1, f"engine processes: {engines}"
+        return engines[0]
 
     def kill_engine(self) -> None:
         """Kill the process that computes, as a crash would."""
-        engines = [pid for pid, command in _children(self.process.pid) if "EngineCore" in command]
-        assert engines, "no engine process found"
-        for pid in engines:
-            os.kill(pid, signal.SIGKILL)
+        os.kill(self.engine(), signal.SIGKILL)
 
     def client(self) -> Server:
         """Return what the cases drive."""
@@ -72,19 +117,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310
-            if answer.status == 200:
-                return
-        time.sleep(0.5)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
-    raise RuntimeError(f"vLLM did not start (rc {process.poll()}):\n{tail}")
-
-
 @contextmanager
 def serve(
     kind: str,
@@ -95,21 +127,46 @@ def serve(
     arguments: Sequence[str] = (),
     version: str = "tiny-v1",
 ) -> Iterator[Running]:
-    """Run `vllm serve` until the block ends.
+    """Run `vllm serve` until the block ends, which begins when it answers; see `launched`."""
+    with launched(
+        kind,
+        log,
+        middleware=middleware,
+        environment=environment,
+        arguments=arguments,
+        version=version,
+    ) as running:
+        running.wait()
+        yield running
+
+
+@contextmanager
+def launched(
+    kind: str,
+    log: Path,
+    *,
+    middleware: str,
+    environment: Mapping[str, str],
+    arguments: Sequence[str] = (),
+    version: str = "tiny-v1",
+    port: int = 0,
+) -> Iterator[Running]:
+    """Start `vllm serve`, and end it with the block.
 
     Args:
-        kind: `generate` or `embed`.
+        kind: `generate` (LoRA, an admission limit), `embed`, or `plain`.
         log: where its output goes.
         middleware: import path of the ASGI middleware.
         environment: variables to add.
         arguments: further arguments.
         version: which of the tiny models.
+        port: 0 takes a free one.
     """
-    port = _free_port()
+    port = port or _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(VENV / "bin" / "vllm"), "serve", str(MODELS / version)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--middleware", middleware]
-    command += [*_COMMON, *(_EMBED if kind == "embed" else _GENERATE), *arguments]
+    command += [*_COMMON, *_KINDS[kind], *arguments]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TOCSIN_", "VLLM_", "PYTEST"))}
     settings = {
         "PATH": f"{VENV / 'bin'}:{kept.get('PATH', '')}",
@@ -119,6 +176,7 @@ def serve(
         "VLLM_SERVER_DEV_MODE": "1",
         "HF_HUB_OFFLINE": "1",
     }
+    started = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -132,8 +190,7 @@ def serve(
             process_group=0,
         )
         try:
-            _wait(process, url, log)
-            yield Running(url, process, log)
+            yield Running(url, process, log, started)
         finally:
             _end(process)
 

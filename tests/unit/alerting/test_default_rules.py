@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -213,3 +214,31 @@ def test_an_engine_without_a_gpu_counter_is_no_idle_gpu() -> None:
         )
     values = {s.signal: s.value for s in engines.evaluate(300 * S)}
     assert values["gpu_utilization"] is None
+
+
+def test_a_fallback_that_serves_is_told_and_rolled_back_though_nobody_sees_an_error() -> None:
+    rolling = Rolling(RULES.queries(), 10 * S)
+    drives = {name: drive_of(name) for name in ("fallback-serves", "error-rate")}
+    began_s = 5 * MINUTE
+    for end_s in range(10, 20 * MINUTE, 10):
+        route = "fallback" if began_s < end_s <= began_s + 6 * MINUTE else "stable"
+        labels = {"provider": "p", "model": "m", "model_version": "v", "route": route}
+        window = make_window(end_s, labels, requests=20)
+        moved = replace(
+            window, start_us=window.start_us + EPOCH_US, end_us=window.end_us + EPOCH_US
+        )
+        rolling.add(moved)
+        for signal in rolling.evaluate(moved.end_us):
+            for drive in drives.values():
+                if drive.rule.matches(signal):
+                    drive.feed(signal)
+    told = drives["fallback-serves"]
+    assert "answered by a fallback" in told.intents[0].title
+    assert 60 <= ((told.state.firing_us or 0) - EPOCH_US) / S - began_s <= 90
+    [act] = told.acts
+    assert act.kind is ActionKind.ROLLBACK
+    # All that it looks back on came after what is in force stopped to answer.
+    since_us = act.requested_at_us - round(act.evidence["covered_s"] * S)
+    assert act.evidence["fallbacks"] == act.evidence["samples"]
+    assert since_us >= EPOCH_US + began_s * S
+    assert drives["error-rate"].phase == "inactive"

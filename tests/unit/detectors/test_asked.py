@@ -134,8 +134,9 @@ def test_details_are_those_of_the_catalogue() -> None:
     seen: dict[SignalName, set[str]] = {name: set() for name in SUPPORTED}
     for end in range(10, 1_000, 10):
         window = make_window(
-            end, MODEL, requests=50, errors=1, input_tokens=500, output_tokens=100,
-            cost_nano_usd=10**6, sketches={n: [1.0] * 50 for n in ("ttft_s", "e2e_s", "tpot_s")},
+            end, MODEL | {"route": "fallback"}, requests=50, errors=1, input_tokens=500,
+            output_tokens=100, cost_nano_usd=10**6,
+            sketches={n: [1.0] * 50 for n in ("ttft_s", "e2e_s", "tpot_s")},
         )  # fmt: skip
         rolling.add(window)
         for signal in rolling.evaluate(end * S):

@@ -120,6 +120,22 @@ def test_unknown_values_and_prices_are_not_zero() -> None:
     assert only(signals, SignalName.COST_RATE).detail == {"cost_unknown": 4}
 
 
+def test_the_share_of_fallbacks_is_of_requests_whose_route_is_known() -> None:
+    rolling = Rolling([SignalQuery(SignalName.FALLBACK_RATE, 30, ("model",))], SIZE)
+    stable, fallback = ({"model": "m", "route": route} for route in ("stable", "fallback"))
+    rolling.add(make_window(10, stable, requests=6))
+    rolling.add(make_window(10, fallback, requests=2))
+    rolling.add(make_window(10, {"model": "m", "route": ""}, requests=50))
+    rolling.add(make_window(10, {"model": "n"}, requests=50))  # windows that are not by route
+    signals = {s.labels["model"]: s for s in rolling.evaluate(10 * S)}
+    assert (signals["m"].value, signals["m"].samples) == (0.25, 8)
+    assert signals["m"].detail == {"fallbacks": 2, "covered_s": 10}
+    assert (signals["n"].value, signals["n"].samples) == (None, 0)
+    rolling.add(make_window(10, fallback, requests=6, revision=1))
+    assert [s.value for s in rolling.evaluate(20 * S)] == [0.5, None]
+    assert [s.value for s in rolling.evaluate(40 * S)] == [None, None]
+
+
 def test_rate_of_a_lookback_that_is_not_yet_full_divides_by_what_was_seen() -> None:
     query = SignalQuery(SignalName.COST_RATE, 3_600, ())
     rolling = Rolling([query], SIZE)

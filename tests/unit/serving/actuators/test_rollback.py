@@ -120,3 +120,30 @@ def test_a_flag_that_does_not_decide_alone(
 
 def test_no_such_flag() -> None:
     assert "no flag" in decide(FlagDocument(flags={}))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ({"fallbacks": 40, "covered_s": 3_600}, "v1"),
+        ({"fallbacks": 40, "covered_s": 3_601}, "may have been another"),
+        ({"fallbacks": 0, "covered_s": 300}, "no label model_version"),
+        ({"fallbacks": 40}, "no label model_version"),
+        ({}, "no label model_version"),
+    ],
+)
+def test_an_alert_about_fallbacks_blames_what_was_in_force_all_the_time(
+    store: FlagStore, evidence: dict[str, float], said: str
+) -> None:
+    """`v2` was promoted an hour ago."""
+    request = asked(labels={"model": "sim"}, evidence=evidence)
+    decision = decide_rollback(store.read(), request, NOW_US, DAY_S)
+    assert said in (decision.reason if isinstance(decision, Refusal) else decision)
+
+
+def test_a_version_that_an_alert_about_fallbacks_names_has_to_be_in_force(store: FlagStore) -> None:
+    evidence = {"fallbacks": 40.0, "covered_s": 300.0}
+    request = asked(labels={"model_version": "v1"}, evidence=evidence)
+    decision = decide_rollback(store.read(), request, NOW_US, DAY_S)
+    assert isinstance(decision, Refusal)
+    assert "somebody has acted already" in decision.reason

@@ -239,6 +239,37 @@ async def test_an_engine_that_dies_in_the_middle_is_held_against_its_server(
     assert (len(bad.calls), len(good.calls)) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("last", "error_type", "outcome"),
+    [(ENGINE_DEAD, "engine_dead", "error"), (DONE, None, "ok")],
+    ids=["error", "end"],
+)
+async def test_who_hangs_up_on_the_end_of_a_stream_has_not_left_early(
+    tmp_path: Path, last: bytes, error_type: str | None, outcome: str
+) -> None:
+    """OpenAI's client closes the connection on an error, before the transfer is over."""
+    lingering = stream(piece("a"), last, 60.0)
+    breaker = {"consecutive_failures": 1, "ejection_s": 60}
+    labels = {"upstream": "u0", "outcome": outcome}
+    before = REGISTRY.get_sample_value("tocsin_gateway_attempts_total", labels) or 0
+    async with (
+        running_upstream(lingering) as first,
+        running_upstream(stream(piece(), DONE)) as second,
+        running_gateway(tmp_path, file_of(first, second, breaker=breaker)) as gateway,
+    ):
+        asking = gateway.client.stream("POST", gateway.url + "/chat/completions", json=STREAM)
+        async with asking as answer:
+            async for chunk in answer.aiter_raw():
+                if last in chunk:
+                    break
+        event = await gateway.event()
+        assert (event.aborted, event.error_type) == (False, error_type)
+        assert event.failed is (error_type is not None)
+        await gateway.ask(STREAM) if error_type else None
+        assert len(second.calls) == (1 if error_type else 0)
+    assert REGISTRY.get_sample_value("tocsin_gateway_attempts_total", labels) == before + 1
+
+
 async def test_one_that_hangs_is_noticed_though_its_clients_are_impatient(tmp_path: Path) -> None:
     breaker = {"consecutive_failures": 1, "ejection_s": 60}
     async with (

@@ -27,6 +27,7 @@ from serving.emit.joined import (
 )
 from tests.support.fleet import Running, fleet_of, running_fleet
 from tests.support.gateway import file_of, running_gateway
+from tests.support.upstream import DONE, piece, running_upstream, stream
 from tests.support.vllm.replay import load, play
 
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "hello"}]}
@@ -80,6 +81,29 @@ async def test_a_fallback_is_still_one_event(tmp_path: Path) -> None:
     assert fleet.events == []
     assert (event.provider, event.route) == ("backup", Route.FALLBACK)
     assert event.queue_s is not None
+
+
+async def test_the_server_s_view_is_waited_for_though_the_client_hangs_up_at_the_end(
+    tmp_path: Path,
+) -> None:
+    """OpenAI's client closes the connection on `[DONE]`, after which a server tells its view."""
+    engine = {"queue_s": 0.5, "prefill_s": 0.25, "decode_s": 1.0, "output_tokens": 3}
+    facts = FACTS_MARK + orjson.dumps({"engine": engine}) + b"\n\n"
+    telling = stream(piece("a"), DONE, 0.2, facts, x_tocsin_facts="stream")
+    async with running_upstream(telling) as upstream:
+        file = file_of(upstream)
+        file["upstreams"]["u0"]["joined"] = True
+        async with running_gateway(tmp_path, file, emit=TOKEN) as gateway:
+            asked = {**CHAT, "stream": True}
+            asking = gateway.client.stream("POST", gateway.url + "/chat/completions", json=asked)
+            async with asking as answer:
+                async for chunk in answer.aiter_raw():
+                    if DONE in chunk:
+                        break
+            event = await gateway.event()
+    assert not event.aborted
+    assert (event.queue_s, event.output_tokens, event.tokens_estimated) == (0.5, 3, False)
+    assert upstream.gone == 0
 
 
 @pytest.mark.parametrize(

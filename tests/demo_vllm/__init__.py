@@ -1,0 +1,1 @@
+"""The loop on real servers: two vLLMs, a gateway in front, Apache Kafka, and Tocsin around them."""
