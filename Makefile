@@ -12,7 +12,7 @@ STALLS ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format bench chaos test-acceptance test-browser test-demo test-faults
-.PHONY: bench-gateway chaos-alerts chaos-gateway test-kafka test-oracle test-vllm lock clean
+.PHONY: bench-gateway chaos-alerts chaos-gateway rollouts test-kafka test-oracle test-vllm lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,10 @@ bench-gateway: $(VENV)/.dev ## the gateway beside LiteLLM's proxy (installs it o
 
 chaos-gateway: $(VENV)/.dev ## 20,000 requests through the gateway, with dying providers
 	$(BIN)/python -m tests.chaos_gateway
+
+rollouts: $(VENV)/.dev ## 200 simulated rollouts of each kind, and two executors over one action
+	$(BIN)/python -m tests.rollouts
+	$(BIN)/python -m tests.two_executors
 
 lock: ## pin what pyproject.toml allows (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \

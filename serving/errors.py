@@ -19,7 +19,9 @@ TocsinError
     │   └── OtlpBusyError        too much at once, or no broker: the client tries again
     ├── SpanRefusedError         one span tells of a request and is wrong; its neighbours are taken
     ├── OtlpAddressError         the OTLP receiver cannot listen there, or must not
-    ├── RolloutError             a rollout cannot begin, or its file cannot be read
+    ├── RolloutError             a rollout cannot begin or end, or its file cannot be read
+    │   ├── RolloutDisturbedError  somebody else has changed its flags
+    │   └── LooksError           the store cannot say how requests have done
     └── FleetError               the simulated fleet cannot do what it was asked
 """
 
@@ -41,10 +43,12 @@ __all__ = [
     "GatewayAddressError",
     "GatewayError",
     "GatewayFileError",
+    "LooksError",
     "OtlpAddressError",
     "OtlpBusyError",
     "OtlpError",
     "PreconditionError",
+    "RolloutDisturbedError",
     "RolloutError",
     "ServingError",
     "SpanRefusedError",
@@ -101,7 +105,15 @@ class FleetError(ServingError):
 
 
 class RolloutError(ServingError):
-    """A rollout cannot begin, or its file cannot be read."""
+    """A rollout cannot begin or end, or its file cannot be read."""
+
+
+class RolloutDisturbedError(RolloutError):
+    """Somebody else has changed the flags of a rollout; the text says who."""
+
+
+class LooksError(RolloutError):
+    """The store cannot say how requests have done."""
 
 
 class GatewayError(ServingError):

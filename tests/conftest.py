@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.support.broker import broker, fresh_broker
 
@@ -14,6 +15,10 @@ collect_ignore_glob = ["support/*", "data/*"]
 """Helpers, not tests: doctests are looked for in the detectors alone."""
 
 __all__ = ["broker", "fresh_broker"]
+
+# How long an example takes is the machine's business.
+settings.register_profile("tocsin", deadline=None)
+settings.load_profile("tocsin")
 
 
 @pytest.fixture(autouse=True)

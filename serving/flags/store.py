@@ -59,13 +59,18 @@ class FlagStore:
             return True
 
     def update(
-        self, change: Callable[[FlagDocument], FlagDocument], *, expected: str | None = None
+        self,
+        change: Callable[[FlagDocument], FlagDocument],
+        *,
+        expected: str | None = None,
+        then: Callable[[], None] | None = None,
     ) -> FlagDocument:
         """Apply a pure change under the writers' lock; return what stands afterwards.
 
         Args:
             change: gets the present document; when it returns the same one, nothing is written.
             expected: the digest that the present document must have (compare-and-set).
+            then: called last, still under the lock, for what belongs to the change.
 
         Raises:
             FlagConflictError: the file has another digest; nothing was written.
@@ -79,9 +84,10 @@ class FlagStore:
                     f"{self.path}: changed since it was looked at (now revision {present.revision})"
                 )
             changed = change(present)
-            if changed is present:
-                return present
-            return self._write(changed)
+            document = present if changed is present else self._write(changed)
+            if then is not None:
+                then()
+            return document
 
     def set_variant(
         self,

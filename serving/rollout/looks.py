@@ -6,7 +6,9 @@ import math
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from serving.errors import LooksError
 from serving.rollout.machine import Metric
 from serving.rollout.sequential import Look
 
@@ -80,8 +82,15 @@ class StoreLooks:
         A metric without a known limit is left out.
 
         Raises:
-            ClickHouseError: the store cannot answer.
+            LooksError: the store cannot answer.
         """
+        try:
+            return self._look(version, since_us, until_us)
+        except (ClickHouseError, OSError) as error:
+            said = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise LooksError(f"the store does not answer: {said[:200]}") from error
+
+    def _look(self, version: str, since_us: int, until_us: int) -> dict[Metric, Look]:
         past = self._row(_LIMITS, since=since_us - self._past_us, until=since_us)
         well, slow, priced, dear = past
         counts = self._groups(

@@ -5,30 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.base import Micros, Name
+from serving.rollout.metric import METRICS, STEPS, Metric
 from serving.rollout.sequential import Evidence, Look
+from serving.rollout.trail import Standing, Trail, TrailPoint, extended
 
-__all__ = ["METRICS", "STEPS", "Metric", "Outcome", "RolloutPolicy", "RolloutState", "observe"]
-
-
-class Metric(StrEnum):
-    """What makes a request a bad one; each is a share, so that one test serves all."""
-
-    ERRORS = "errors"
-    """It failed, or another version had to answer."""
-    LATENCY = "latency"
-    """It took longer than 95 % of the stable version's requests had until then."""
-    QUALITY = "quality"
-    """The judge scored it lower than 90 % of the stable version's until then."""
-    COST = "cost"
-    """It cost more than 90 % of the stable version's requests had until then."""
-
-
-METRICS: Final = tuple(Metric)
+__all__ = [
+    "METRICS",
+    "STEPS",
+    "Metric",
+    "Outcome",
+    "RolloutPolicy",
+    "RolloutState",
+    "begun",
+    "ended",
+    "observe",
+]
 
 
 class Outcome(StrEnum):
@@ -37,10 +33,6 @@ class Outcome(StrEnum):
     RUNNING = "running"
     DONE = "done"
     ABORTED = "aborted"
-
-
-STEPS: Final = ("shadow", "5", "25", "50", "100")
-"""Shadow copies first, then the canary's share in percent; at 100 the version is promoted."""
 
 
 class RolloutPolicy(BaseModel):
@@ -66,20 +58,30 @@ class RolloutPolicy(BaseModel):
 
 
 class RolloutState(BaseModel):
-    """A rollout as it stands; a value, so that it can live in a file."""
+    """A rollout as it stands; a value, so that it can live in a file.
+
+    ``looked_at_us`` is the end of what was looked at, ``every_s`` the pause between two looks (None
+    when nobody said), ``trouble`` why the last look could not be made, and ``trail`` what the looks
+    found.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Name
     previous: Name
+    policy: RolloutPolicy = Field(default_factory=RolloutPolicy)
+    every_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     step: Annotated[int, Field(ge=0, lt=len(STEPS))] = 0
     outcome: Outcome = Outcome.RUNNING
     started_at_us: Micros
     step_at_us: Micros
     looked_at_us: Micros
+    ended_at_us: Micros | None = None
     step_requests: Annotated[int, Field(ge=0)] = 0
     evidence: dict[Metric, Evidence] = Field(default_factory=dict)
     reason: str = ""
+    trouble: str = ""
+    trail: Trail = ()
 
     @property
     def share(self) -> str:
@@ -87,44 +89,72 @@ class RolloutState(BaseModel):
         return STEPS[self.step]
 
 
-def observe(
-    state: RolloutState, looks: Mapping[Metric, Look], now_us: int, policy: RolloutPolicy
+def begun(
+    version: str,
+    previous: str,
+    now_us: int,
+    policy: RolloutPolicy | None = None,
+    every_s: float | None = None,
 ) -> RolloutState:
+    """Return a rollout at its first step, in which nothing has been seen."""
+    return RolloutState(
+        version=version,
+        previous=previous,
+        policy=policy or RolloutPolicy(),
+        every_s=every_s,
+        started_at_us=now_us,
+        step_at_us=now_us,
+        looked_at_us=now_us,
+        trail=(TrailPoint(at_us=now_us, step=0),),
+    )
+
+
+def ended(state: RolloutState, outcome: Outcome, reason: str, now_us: int) -> RolloutState:
+    """Return a rollout that is over."""
+    changes = {"outcome": outcome, "reason": reason, "ended_at_us": now_us, "trouble": ""}
+    return state.model_copy(update=changes)
+
+
+def observe(state: RolloutState, looks: Mapping[Metric, Look], now_us: int) -> RolloutState:
     """Return the rollout after a look at what came since the last one.
 
     Args:
         state: as it stood.
         looks: by metric; one that is unknown is left out, and is no evidence for anything.
         now_us: UTC microseconds, the end of what was looked at.
-        policy: how careful it is.
     """
     if state.outcome is not Outcome.RUNNING:
         return state
+    policy = state.policy
     evidence = dict(state.evidence)
     for metric, look in looks.items():
         evidence[metric] = evidence.get(metric, Evidence()).after(look)
     came = max((look.canary for look in looks.values()), default=0)
+    known = {metric: Standing.of(evidence[metric]) for metric in METRICS if metric in looks}
     changes = {
         "looked_at_us": now_us,
         "evidence": evidence,
         "step_requests": state.step_requests + came,
+        "trouble": "",
+        "trail": extended(state.trail, TrailPoint(at_us=now_us, step=state.step, metrics=known)),
     }
     state = state.model_copy(update=changes)
     worst = max(evidence, key=lambda metric: evidence[metric].log_value, default=None)
     if worst is not None and evidence[worst].log_value >= policy.threshold:
         reason = f"{worst}: {_in_words(evidence[worst])}"
-        return state.model_copy(update={"outcome": Outcome.ABORTED, "reason": reason})
+        return ended(state, Outcome.ABORTED, reason, now_us)
     suspicious = worst is not None and evidence[worst].log_value > math.log(policy.suspicion)
-    if suspicious or not _step_is_over(state, now_us, policy):
+    if suspicious or not _step_is_over(state, now_us):
         return state
     changes = {"step": state.step + 1, "step_at_us": now_us, "step_requests": 0}
     state = state.model_copy(update=changes)
     if state.step == len(STEPS) - 1:
-        return state.model_copy(update={"outcome": Outcome.DONE, "reason": "no worse at any step"})
+        return ended(state, Outcome.DONE, "no worse at any step", now_us)
     return state
 
 
-def _step_is_over(state: RolloutState, now_us: int, policy: RolloutPolicy) -> bool:
+def _step_is_over(state: RolloutState, now_us: int) -> bool:
+    policy = state.policy
     age_s = (now_us - state.step_at_us) / 1e6
     if state.share == "shadow":
         return age_s >= policy.shadow_s
@@ -133,7 +163,7 @@ def _step_is_over(state: RolloutState, now_us: int, policy: RolloutPolicy) -> bo
 
 def _in_words(evidence: Evidence) -> str:
     canary, stable = (
-        f"{bad / n:.2%} of {n}"
+        f"{bad / n * 100:.2f} % of {n:,}"
         for bad, n in (
             (evidence.canary_bad, evidence.canary),
             (evidence.stable_bad, evidence.stable),

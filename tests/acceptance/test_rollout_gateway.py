@@ -74,7 +74,7 @@ async def rolled_out(tmp_path: Path, trial: Act) -> tuple[RolloutState, list[int
             store.update(lambda d: with_gateway_flags(d, limits=[], at_us=1))
             steering, looks = Steering(store), EventLooks(gateway.events)
             now_us, statuses, random = 1_000_000, [], Random(1)
-            state = steering.begin("v2", now_us)
+            state = steering.begin("v2", now_us, POLICY)
             for _ in range(40):
                 for key in (FlagKey.CANARY_VERSION, FlagKey.CANARY_PERCENT):
                     if state.outcome is Outcome.RUNNING:
@@ -82,7 +82,7 @@ async def rolled_out(tmp_path: Path, trial: Act) -> tuple[RolloutState, list[int
                 statuses += await ask_all(gateway, random)
                 looks._events = gateway.events
                 now_us += 1_000_000
-                state = step(state, steering, looks, POLICY, now_us)
+                state = step(state, steering, looks, now_us)
                 if state.outcome is not Outcome.RUNNING:
                     break
             return state, statuses, store
@@ -91,7 +91,7 @@ async def rolled_out(tmp_path: Path, trial: Act) -> tuple[RolloutState, list[int
 async def test_a_bad_version_goes_back_and_nobody_has_noticed(tmp_path: Path) -> None:
     state, statuses, store = await rolled_out(tmp_path, error(500))
     assert state.outcome is Outcome.ABORTED
-    assert state.reason.startswith("errors: 100.00%")
+    assert state.reason.startswith("errors: 100.00 %")
     assert state.step <= 2
     assert set(statuses) == {200}  # the version in force stood in each time
     document = store.read()

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.clickhouse.migrate import migrate, store_client
 from schemas.settings import ClickHouseSettings
+from serving.errors import LooksError
 from serving.rollout.looks import StoreLooks
 from serving.rollout.machine import Metric
 from serving.rollout.sequential import Look
@@ -87,3 +88,10 @@ def test_without_a_past_there_is_no_limit(tables: Client) -> None:
     insert(tables, 500, SINCE_US)
     looks = StoreLooks(tables).look("v2", SINCE_US, UNTIL_US)
     assert looks == {Metric.ERRORS: Look(stable=500)}
+
+
+def test_a_store_that_cannot_answer_is_told_in_words(tables: Client) -> None:
+    insert(tables, 500, SINCE_US - 1)
+    tables.command("DROP TABLE evals")
+    with pytest.raises(LooksError, match=r"the store does not answer: .*evals"):
+        StoreLooks(tables).look("v2", SINCE_US, UNTIL_US)

@@ -20,7 +20,10 @@ from schemas.clock import Clock
 from tocsin.api.asked import AskAck, AskDecision, AskExpiry, AskSilence
 from tocsin.api.errors import ApiError, AwayError, RequestError, UnauthorisedError, UnknownError
 from tocsin.api.reading import Reading
+from tocsin.api.rollout.routes import AskAbort, RolloutPages
+from tocsin.api.rollout.view import Rollouts
 from tocsin.api.sending import Sends
+from tocsin.api.session import Sessions
 from tocsin.api.slack import SlackClicks
 from tocsin.receiver.bodies import read_body
 from tocsin.receiver.errors import BodyTooLargeError
@@ -37,7 +40,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
-    reading: Reading, sender: Sends, clicks: SlackClicks, token: SecretStr, clock: Clock
+    reading: Reading,
+    sender: Sends,
+    clicks: SlackClicks,
+    rollouts: Rollouts,
+    token: SecretStr,
+    clock: Clock,
 ) -> Starlette:
     """Return the application.
 
@@ -45,10 +53,16 @@ def create_app(
         reading: answers what is asked.
         sender: takes what is asked for.
         clicks: Slack's interactivity; it verifies its requests itself.
+        rollouts: what the page at /rollout draws.
         token: wanted as a bearer token; an empty one lets every caller of this machine in.
         clock: UTC microseconds.
     """
     api = _Api(reading, sender, clock)
+    pages = RolloutPages(rollouts, Sessions(token, clock))
+
+    async def abort_rollout(request: Request) -> Response:
+        return await pages.abort(await _body(request, AskAbort))
+
     routes = [
         Route("/v1/alerts", _guarded(api.alerts, token), methods=["GET"]),
         Route("/v1/silences", _guarded(api.silences, token), methods=["GET"]),
@@ -60,6 +74,9 @@ def create_app(
         ),
         Route("/v1/acks", _guarded(api.acknowledge, token), methods=["POST"]),
         Route("/v1/decisions", _guarded(api.decide, token), methods=["POST"]),
+        Route("/v1/rollout", _guarded(pages.shown, token), methods=["GET"]),
+        Route("/v1/rollout/abort", _guarded(abort_rollout, token), methods=["POST"]),
+        *pages.routes(),
         Route("/slack/interactive", clicks.clicked, methods=["POST"]),
         Route("/healthz", _well, methods=["GET"]),
     ]

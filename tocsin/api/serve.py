@@ -13,10 +13,13 @@ import uvicorn
 
 from schemas.clock import Clock, system_clock
 from schemas.settings import ApiSettings, Settings
+from serving.flags.store import FlagStore
+from serving.rollout.steer import Steering
 from streams.store import Store
 from tocsin.api.app import create_app
 from tocsin.api.errors import ApiStartError
 from tocsin.api.reading import Reading
+from tocsin.api.rollout.view import Rollouts
 from tocsin.api.sending import CommandSender
 from tocsin.api.slack import SlackClicks
 
@@ -57,7 +60,8 @@ async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = syst
     listener = _listen(api)
     store, sender = Store(settings.clickhouse), CommandSender(settings.kafka)
     clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers)
-    app = create_app(Reading(store), sender, clicks, api.token, clock)
+    rollouts = Rollouts(Steering(FlagStore(settings.flags.path)), clock)
+    app = create_app(Reading(store), sender, clicks, rollouts, api.token, clock)
     server = _Server(
         uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"

@@ -90,6 +90,8 @@ def executor() -> None:
 def api() -> None:
     """Run the HTTP API for alerts, silences, acknowledgements and Slack's buttons until SIGTERM.
 
+    A browser finds the page of the present rollout at http://127.0.0.1:9466/rollout.
+
     It listens on loopback unless TOCSIN_API__HOST says otherwise, which needs TOCSIN_API__TOKEN.
 
     Example: TOCSIN_API__HOST=0.0.0.0 TOCSIN_API__TOKEN=... tocsin api

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.rollout.machine import Metric, Outcome, RolloutPolicy, RolloutState, observe
+from serving.rollout.machine import Metric, Outcome, RolloutPolicy, RolloutState, begun, observe
 from serving.rollout.sequential import Look
 
 __all__ = ["Traffic", "simulate"]
@@ -29,7 +29,7 @@ class Traffic:
 def simulate(traffic: Traffic, seed: int, policy: RolloutPolicy) -> RolloutState:
     """Return how a rollout ended; its times are lognormal, thresholds learnt from earlier looks."""
     random = np.random.default_rng(seed)
-    state = RolloutState(version="v2", previous="v1", started_at_us=0, step_at_us=0, looked_at_us=0)
+    state = begun("v2", "v1", 0, policy)
     past: np.ndarray = np.array([])
     now_us = 0
     while state.outcome is Outcome.RUNNING:
@@ -58,7 +58,7 @@ def simulate(traffic: Traffic, seed: int, policy: RolloutPolicy) -> RolloutState
                 canary_bad=int((slower > limit).sum()),
             )
         past = np.concatenate([past, times])[-20_000:]
-        state = observe(state, looks, now_us, policy)
+        state = observe(state, looks, now_us)
     return state
 
 

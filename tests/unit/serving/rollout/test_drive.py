@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from schemas.flag import FlagKey
-from serving.errors import RolloutError
+from serving.errors import LooksError, RolloutError
 from serving.flags.history import last_good
+from serving.flags.lock import writer_lock
 from serving.flags.store import FlagStore
 from serving.gateway.first_flags import with_gateway_flags
 from serving.rollout.drive import drive, step
 from serving.rollout.machine import Metric, Outcome, RolloutPolicy, RolloutState, observe
 from serving.rollout.sequential import Look
-from serving.rollout.steer import Steering
+from serving.rollout.steer import KEPT, Steering
 from tests.support.actions import NOW_US, promoted_flags
-from tocsin.cli.main import app
 
 POLICY = RolloutPolicy(step_requests=1_000, step_s=10, shadow_s=10)
 GOOD = Look(stable=9_000, stable_bad=90, canary=1_000, canary_bad=10)
@@ -75,12 +75,11 @@ def driven(store: FlagStore, looks: Scripted, **changes: Any) -> tuple[RolloutSt
         "settle_s": 0,
         "now_us": lambda: clock["us"],
         "told": lambda state: seen.append((state.share, flags(store))),
-        "unreachable": (ConnectionError,),
         "pause": pause,
     }
-    state = steering.begin("v3", NOW_US)
+    state = steering.begin("v3", NOW_US, POLICY, 10)
     seen.append((state.share, flags(store)))
-    return drive(state, steering, looks, POLICY, **(given | changes)), seen
+    return drive(state, steering, looks, **(given | changes)), seen
 
 
 def test_a_good_version_takes_over_step_by_step(store: FlagStore) -> None:
@@ -113,34 +112,113 @@ def test_a_step_is_held_for_requests_and_for_time(store: FlagStore) -> None:
     assert [share for share, _ in seen[:6]] == ["shadow", "5", "5", "5", "25", "50"]
     state = Steering(store).read() or state
     begun = state.model_copy(update={"outcome": Outcome.RUNNING, "step": 1, "step_at_us": NOW_US})
-    early = observe(begun, {Metric.ERRORS: GOOD}, NOW_US + 9 * SECOND, POLICY)
+    early = observe(begun, {Metric.ERRORS: GOOD}, NOW_US + 9 * SECOND)
     assert early.step == 1
 
 
 def test_a_suspicion_holds_the_step() -> None:
     state = RolloutState(
-        version="v3", previous="v2", step=1, started_at_us=0, step_at_us=0, looked_at_us=0
+        version="v3",
+        previous="v2",
+        policy=POLICY,
+        step=1,
+        started_at_us=0,
+        step_at_us=0,
+        looked_at_us=0,
     )
     worse = Look(stable=9_000, stable_bad=90, canary=1_000, canary_bad=19)
-    held = observe(state, {Metric.ERRORS: worse}, 60 * SECOND, POLICY)
+    held = observe(state, {Metric.ERRORS: worse}, 60 * SECOND)
     assert (held.step, held.outcome) == (1, Outcome.RUNNING)
     assert math.log(POLICY.suspicion) < held.evidence[Metric.ERRORS].log_value < POLICY.threshold
-    assert observe(state, {Metric.ERRORS: GOOD}, 60 * SECOND, POLICY).step == 2
+    assert observe(state, {Metric.ERRORS: GOOD}, 60 * SECOND).step == 2
 
 
 def test_what_is_unknown_neither_speeds_up_nor_aborts() -> None:
     state = RolloutState(
-        version="v3", previous="v2", step=1, started_at_us=0, step_at_us=0, looked_at_us=0
+        version="v3",
+        previous="v2",
+        policy=POLICY,
+        step=1,
+        started_at_us=0,
+        step_at_us=0,
+        looked_at_us=0,
     )
-    after = observe(state, {}, 60 * SECOND, POLICY)
+    after = observe(state, {}, 60 * SECOND)
     assert (after.step, after.outcome, after.evidence) == (1, Outcome.RUNNING, {})
 
 
-def test_it_waits_while_the_store_is_away(store: FlagStore) -> None:
-    looks = Scripted(ConnectionError(), ConnectionError(), GOOD)
-    state, _ = driven(store, looks)
+def test_it_waits_while_the_store_is_away_and_says_so(store: FlagStore) -> None:
+    looks = Scripted(LooksError("away"), LooksError("away"), GOOD)
+    kept: list[str] = []
+
+    def told(state: RolloutState) -> None:
+        found = Steering(store).read()
+        kept.append(found.trouble if found else "")
+
+    state, _ = driven(store, looks, told=told)
     assert state.outcome is Outcome.DONE
     assert looks.spans[0][0] == NOW_US
+    assert kept[:3] == ["away", "away", ""]
+
+
+class Meanwhile(Scripted):
+    """Something happens while the store is asked for the third time."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        super().__init__(GOOD)
+        self._happens = happens
+        self._asked = 0
+
+    def look(self, version: str, since_us: int, until_us: int) -> Mapping[Metric, Look]:
+        self._asked += 1
+        if self._asked == 3:
+            self._happens()
+        return super().look(version, since_us, until_us)
+
+
+def test_what_is_ended_during_a_look_stays_ended(store: FlagStore) -> None:
+    looks = Meanwhile(lambda: void(Steering(store).abort("complaints", by="bob", now_us=NOW_US)))
+    state, seen = driven(store, looks)
+    assert (state.outcome, state.reason) == (Outcome.ABORTED, "complaints")
+    assert seen[-1] == ("25", ("v2", "none", "0", "0"))
+    assert Steering(store).read() == state
+
+
+def test_a_flag_that_is_set_during_a_look_stays_set(store: FlagStore) -> None:
+    def remediate() -> None:
+        store.set_variant(FlagKey.CANARY_PERCENT, "0", by="executor", reason="errors", at_us=NOW_US)
+
+    state, _ = driven(store, Meanwhile(remediate))
+    assert state.outcome is Outcome.ABORTED
+    assert "by executor: errors" in state.reason
+    assert flags(store) == ("v2", "none", "0", "0")
+
+
+def test_it_tries_again_when_the_flags_cannot_be_written(store: FlagStore) -> None:
+    """A canary that is bad has to come back, if not now, then at the next look."""
+    impatient = FlagStore(store.path, lock_timeout_s=0.02)
+    locks: list[Any] = []
+
+    def lock() -> None:
+        locks.append(writer_lock(store.path))
+        locks[0].__enter__()
+
+    def told(state: RolloutState) -> None:
+        if state.trouble and locks:
+            assert "another writer" in state.trouble
+            locks.pop().__exit__(None, None, None)
+
+    looks = Meanwhile(lock)
+    looks.looks = [GOOD, GOOD, BAD]
+    state, _ = driven(impatient, looks, told=told)
+    assert locks == []
+    assert (state.outcome, flags(store)) == (Outcome.ABORTED, ("v2", "none", "0", "0"))
+    assert looks.spans[-1][0] == looks.spans[-2][0]  # looked at again, counted once
+    assert state.evidence[Metric.ERRORS].canary == 3_000
+
+
+def void(_: object) -> None:
+    """Drop a value."""
 
 
 @pytest.mark.parametrize(
@@ -149,10 +227,10 @@ def test_it_waits_while_the_store_is_away(store: FlagStore) -> None:
 def test_nobodys_decision_is_overwritten(store: FlagStore, key: FlagKey, variant: str) -> None:
     """A remediation took the canary off, or somebody rolled back."""
     steering = Steering(store)
-    state = steering.begin("v3", NOW_US)
-    state = step(state, steering, Scripted(GOOD), POLICY, NOW_US + 10 * SECOND)
+    state = steering.begin("v3", NOW_US, POLICY, 10)
+    state = step(state, steering, Scripted(GOOD), NOW_US + 10 * SECOND)
     store.set_variant(key, variant, by="bob", reason="complaints", at_us=NOW_US)
-    state = step(state, steering, Scripted(GOOD), POLICY, NOW_US + 20 * SECOND)
+    state = step(state, steering, Scripted(GOOD), NOW_US + 20 * SECOND)
     assert state.outcome is Outcome.ABORTED
     assert "bob: complaints" in state.reason
     version, _, percent, _ = flags(store)
@@ -162,9 +240,9 @@ def test_nobodys_decision_is_overwritten(store: FlagStore, key: FlagKey, variant
 
 def test_the_same_command_takes_it_up_again(store: FlagStore) -> None:
     steering = Steering(store)
-    state = steering.begin("v3", NOW_US)
-    later = step(state, steering, Scripted(GOOD), POLICY, NOW_US + 10 * SECOND)
-    assert Steering(store).begin("v3", NOW_US + 99) == later
+    state = steering.begin("v3", NOW_US, POLICY, 10)
+    later = step(state, steering, Scripted(GOOD), NOW_US + 10 * SECOND)
+    assert Steering(store).begin("v3", NOW_US + 99, POLICY, 10) == later
 
 
 def test_why_it_cannot_begin(store: FlagStore, tmp_path: Path) -> None:
@@ -184,25 +262,46 @@ def test_why_it_cannot_begin(store: FlagStore, tmp_path: Path) -> None:
         steering.read()
 
 
+def test_an_abort_may_name_what_it_means(store: FlagStore) -> None:
+    steering = Steering(store)
+    steering.begin("v3", NOW_US)
+    with pytest.raises(RolloutError, match="v3 is being rolled out, not v1"):
+        steering.abort("x", by="bob", now_us=NOW_US, version="v1")
+    assert steering.abort("x", by="bob", now_us=NOW_US, version="v3").ended_at_us == NOW_US
+    with pytest.raises(RolloutError, match="no rollout is under way"):
+        steering.abort("x", by="bob", now_us=NOW_US)
+
+
+def test_rollouts_before_are_kept_the_newest(store: FlagStore) -> None:
+    steering = Steering(store)
+    for number in range(KEPT + 3):
+        steering.begin("v3", NOW_US + number)
+        steering.abort(f"try {number}", by="bob", now_us=NOW_US + number)
+    reasons = [state.reason for state in steering.past()]
+    assert reasons == [f"try {number}" for number in range(KEPT + 1, 1, -1)]
+    newest = steering.path.with_name(f"flags.rollout.{NOW_US + KEPT + 1:016d}.json")
+    newest.write_text("{torn")
+    assert [state.reason for state in steering.past()] == reasons[1:]
+
+
+def test_a_hand_in_the_file_is_not_blamed_on_the_last_to_change_it(store: FlagStore) -> None:
+    steering = Steering(store)
+    state = steering.begin("v3", NOW_US)
+    content = json.loads(store.path.read_bytes())
+    content["flags"]["ai.shadow.percent"]["defaultVariant"] = "1"
+    store.path.write_text(json.dumps(content))
+    assert steering.disturbed(state) == "ai.shadow.percent was set to 1"
+
+
+def test_whether_somebody_drives(store: FlagStore) -> None:
+    steering = Steering(store)
+    assert steering.driven() is False
+    with steering.held():
+        assert Steering(store).driven() is True
+    assert steering.driven() is False
+
+
 def test_one_drives_at_a_time(store: FlagStore) -> None:
     second = Steering(store).held()
     with Steering(store).held(), pytest.raises(RolloutError, match="another process"):
         second.__enter__()
-
-
-def test_status_and_abort(store: FlagStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOCSIN_FLAGS__PATH", str(store.path))
-    assert "no rollout yet" in CliRunner().invoke(app, ["rollout", "status"]).output
-    refused = CliRunner().invoke(app, ["rollout", "abort"])
-    assert refused.exit_code == 2
-    assert "no rollout is under way" in refused.output
-    steering = Steering(store)
-    state = steering.begin("v3", NOW_US)
-    step(state, steering, Scripted(GOOD), POLICY, NOW_US + 10 * SECOND)
-    shown = CliRunner().invoke(app, ["rollout", "status"]).output
-    assert "v3: running at 5 %" in shown
-    assert "1.00% of 1000" in shown
-    aborted = CliRunner().invoke(app, ["rollout", "abort", "complaints"])
-    assert aborted.exit_code == 0
-    assert flags(store) == ("v2", "none", "0", "0")
-    assert "complaints" in CliRunner().invoke(app, ["rollout", "status"]).output

@@ -148,6 +148,8 @@ PATHS = [
     ("POST", "/v1/silences/s/expire"),
     ("POST", "/v1/acks"),
     ("POST", "/v1/decisions"),
+    ("GET", "/v1/rollout"),
+    ("POST", "/v1/rollout/abort"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,12 +15,15 @@ from starlette.testclient import TestClient
 
 from alerting.notifiers.slack_buttons import buttons_of
 from schemas.command import Command
+from serving.flags.store import FlagStore
+from serving.rollout.steer import Steering
 from streams.errors import StoreUnavailableError
 from tests.support.events import NOW_US
 from tests.support.intents import intent_of
 from tocsin.api.app import create_app
 from tocsin.api.errors import AwayError
 from tocsin.api.reading import Reading
+from tocsin.api.rollout.view import Rollouts
 from tocsin.api.signature import sign
 from tocsin.api.slack import SlackClicks
 
@@ -49,6 +53,7 @@ class World:
     broker_away: bool = False
     sent: list[Command] = field(default_factory=list)
     now_us: int = NOW_US
+    flags: Path = Path("/nonexistent/flags.json")
 
     async def query(
         self, sql: str, parameters: dict[str, Any] | None = None
@@ -67,7 +72,11 @@ class World:
 
     def app(self, token: str = "", approvers: tuple[str, ...] = ()) -> Starlette:
         clicks = SlackClicks(SECRET, self, lambda: self.now_us, approvers)
-        return create_app(Reading(self), self, clicks, SecretStr(token), lambda: self.now_us)
+        flags = FlagStore(self.flags)
+        rollouts = Rollouts(Steering(flags), lambda: self.now_us)
+        return create_app(
+            Reading(self), self, clicks, rollouts, SecretStr(token), lambda: self.now_us
+        )
 
     def client(self, token: str = "", approvers: tuple[str, ...] = ()) -> TestClient:
         return TestClient(self.app(token, approvers), base_url="http://127.0.0.1")

@@ -1,0 +1,1 @@
+"""The page that draws a model migration, and the calls behind it."""
