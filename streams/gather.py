@@ -1,51 +1,53 @@
-"""What comes in while the batch before is worked on, up to a bound of bytes."""
+"""What comes in while what was before it is worked on, up to a bound."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Generic, TypeVar
 
 __all__ = ["Gathered"]
 
+T = TypeVar("T")
 
-class Gathered:
-    """Holds Faust events whose values are chunks until they are taken as one micro-batch.
+
+class Gathered(Generic[T]):
+    """Holds items until all of them are taken at once.
 
     Args:
-        limit: bytes of values; with that many in hand ``put`` waits, and so do agent and fetcher.
+        limit: with items of that size in hand ``put`` waits, and so does all that comes before it.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._events: deque[Any] = deque()
+        self._items: deque[T] = deque()
         self._size = 0
         self._changed = asyncio.Condition()
 
     @property
     def empty(self) -> bool:
         """Tell whether nothing waits to be taken."""
-        return not self._events
+        return not self._items
 
-    async def put(self, event: Any) -> None:
-        """Add an event, once there is room for it; one that is larger than the bound goes alone."""
+    async def put(self, item: T, size: int = 1) -> None:
+        """Add an item, once there is room for it; one that is larger than the bound goes alone."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._size < self._limit)
-            self._events.append(event)
-            self._size += event.value.size
+            self._items.append(item)
+            self._size += size
             self._changed.notify_all()
 
     async def wait(self) -> None:
         """Wait until there is something."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._events)
+            await self._changed.wait_for(lambda: self._items)
 
-    async def take(self) -> list[Any]:
+    async def take(self) -> list[T]:
         """Return what is there, oldest first, once there is something."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._events)
-            taken = list(self._events)
-            self._events.clear()
+            await self._changed.wait_for(lambda: self._items)
+            taken = list(self._items)
+            self._items.clear()
             self._size = 0
             self._changed.notify_all()
         return taken

@@ -5,8 +5,9 @@ rows and ``llm.windows`` the partial windows that hold its events. Nothing escap
 for Faust would acknowledge and lose what it was working on.
 
 Three things go on at once: the agent gathers chunks while the batch before is decoded, in a thread
-of its own, and that while the one before it is inserted. So batches grow with the load by
-themselves, and memory is bounded by three of them.
+of its own, and that while those before it are inserted, together, for an insert of few rows costs
+nearly as much as one of many. So batches and inserts grow with the load by themselves, and memory
+is bounded by a few of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
+import pyarrow as pa
 import structlog
 
 from schemas.clock import Clock
@@ -41,6 +43,8 @@ __all__ = ["Assignment", "IngestAgent", "Samples"]
 log = structlog.get_logger(__name__)
 
 _LINGER_S: Final = 0.03
+_PREPARED: Final = 2
+"""Batches that wait for the store at most, and go there in one insert."""
 
 
 class Samples(Protocol):
@@ -96,7 +100,9 @@ class IngestAgent:
         self._samples = samples
         self._assignment = assignment
         self._letters = DeadLetters(Topics.REQUESTS, publisher, clock)
-        self._gathered = Gathered(settings.streams.batch_bytes)
+        self._gathered: Gathered[Any] = Gathered(settings.streams.batch_bytes)
+        self._prepared: Gathered[_Work] = Gathered(_PREPARED)
+        self._busy = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._abandoned = False
 
@@ -111,32 +117,35 @@ class IngestAgent:
     async def run(self, stream: Any) -> None:
         """Gather the stream's chunks for ever; the Faust agent's body."""
         async for event in stream.noack().events():
-            await self._gathered.put(event)
+            await self._gathered.put(event, event.value.size)
 
     async def work(self) -> None:
         """Process what is gathered, for ever, beside the agent."""
-        inserting: asyncio.Task[None] | None = None
-        try:
-            while True:
-                if inserting is None or inserting.done():
-                    # At rest: what came first has more at its heels.
-                    await self._gathered.wait()
-                    await asyncio.sleep(_LINGER_S)
-                events = await self._gathered.take()
-                due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
-                work = await self._prepare(events)
-                if inserting is not None:
-                    await inserting
-                inserting = asyncio.create_task(self._finish(work))
-                await asyncio.sleep(0)  # else the next batch is decoded before this one sets off
-                await due
-        finally:
-            if inserting is not None:
-                inserting.cancel()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._decode())
+            both.create_task(self._store())
+
+    async def _decode(self) -> None:
+        while True:
+            if not self._busy:
+                # At rest: what came first has more at its heels.
+                await self._gathered.wait()
+                await asyncio.sleep(_LINGER_S)
+            events = await self._gathered.take()
+            self._busy += 1
+            await self._prepared.put(await self._prepare(events))
+
+    async def _store(self) -> None:
+        while True:
+            works = await self._prepared.take()
+            due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
+            await self._finish(works)
+            self._busy -= len(works)
+            await due
 
     async def process(self, events: Sequence[Any]) -> None:
         """Take in some Faust events whose values are chunks, alone and to the end."""
-        await self._finish(await self._prepare(events))
+        await self._finish([await self._prepare(events)])
 
     async def _prepare(self, events: Sequence[Any]) -> _Work:
         """Decode what is of this assignment; learn first what is known of partitions that are new.
@@ -180,25 +189,23 @@ class IngestAgent:
             raise AbandonedError("partitions have gone meanwhile")
         return known
 
-    async def _finish(self, work: _Work) -> None:
+    async def _finish(self, works: Sequence[_Work]) -> None:
         """Store, window and sample; then have the events acknowledged with the windows' flush.
 
         Once a batch is abandoned every later one is, until partitions are assigned anew: what they
         hold counts on what was before it.
         """
         try:
-            for part in work.parts:
-                if self._is_over(work):
-                    break
-                await self._carry_out(part)
+            await self._carry_out(works)
         except AbandonedError:
             self._abandoned = True
-        if self._is_over(work):
-            self._preparer.forget(work.parts)
-        else:
-            self._windows.acknowledge_later(work.events)
-        self._assignment.hold(work.events)
-        if self._gathered.empty:
+        for work in works:
+            if self._is_over(work):
+                self._preparer.forget(work.parts)
+            else:
+                self._windows.acknowledge_later(work.events)
+            self._assignment.hold(work.events)
+        if self._gathered.empty and self._busy <= len(works):
             await self._windows.flush()  # nothing is behind: say at once what there is
         else:
             await self._windows.flush_if_due()
@@ -206,27 +213,42 @@ class IngestAgent:
     def _is_over(self, work: _Work) -> bool:
         return self._abandoned or work.turn != self._assignment.turn
 
-    async def _carry_out(self, part: Prepared) -> None:
-        """Take in one micro-batch.
+    async def _carry_out(self, works: Sequence[_Work]) -> None:
+        """Take in micro-batches, in one insert.
 
         Raises:
             AbandonedError: the store is away and the worker leaving.
         """
-        await self._send(part.refusals)
-        refused = await self._table.insert(part.rows)
-        self._preparer.done(part)
+        for work in works:
+            if not self._is_over(work):
+                await self._send([refusal for part in work.parts for refusal in part.refusals])
+        # Who learns of a partition anew asks after these rows: none may be on their way later.
+        parts = [part for work in works if not self._is_over(work) for part in work.parts]
+        if not parts:
+            return
+        refused = await self._table.insert(_joined(parts))
+        first = 0
+        for part in parts:
+            self._preparer.done(part)
+            stop = first + part.rows.num_rows
+            here = [(row.index - first, row.detail) for row in refused if first <= row.index < stop]
+            await self._count_in(part, here)
+            first = stop
+
+    async def _count_in(self, part: Prepared, refused: Sequence[tuple[int, str]]) -> None:
+        """Window and sample what is stored; what the store refused becomes dead letters."""
         uncounted = part.uncounted
         if refused:
-            lost = part.new[[row.index for row in refused]]
+            lost = part.new[[index for index, _ in refused]]
             await self._send(
                 [
                     Refusal(
                         DeadLetterReason.STORE_REFUSED,
-                        row.detail,
+                        detail,
                         part.batch.columns.event(place).to_json(),
                         part.batch.origin.place(place),
                     )
-                    for row, place in zip(refused, lost.tolist(), strict=True)
+                    for (_, detail), place in zip(refused, lost.tolist(), strict=True)
                 ]
             )
             uncounted = np.setdiff1d(uncounted, lost)
@@ -260,3 +282,11 @@ class IngestAgent:
             self._samples.offer(batch)
         except Exception:
             log.exception("sampling_fails", events=len(batch))
+
+
+def _joined(parts: Sequence[Prepared]) -> pa.Table:
+    """Return the rows of all parts, in their order, as one block."""
+    if len(parts) == 1:
+        return parts[0].rows
+    rows = pa.concat_tables([part.rows for part in parts if part.rows.num_rows] or [parts[0].rows])
+    return rows.unify_dictionaries().combine_chunks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -247,3 +248,48 @@ async def test_partitions_that_move_during_the_decoding_leave_it_to_the_next_own
     again = setup.log.chunk(setup.record(0), turn=1)
     await setup.agent.process([again])  # no repetition: the first never arrived
     assert setup.rows == ["r0"]
+
+
+class Slow(Rows):
+    """A store whose first insert takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.free = asyncio.Event(), asyncio.Event()
+
+    async def insert(self, *given: Any, **options: Any) -> None:
+        self.began.set()
+        await self.free.wait()
+        await super().insert(*given, **options)
+
+
+async def test_what_is_decoded_during_an_insert_goes_with_the_next_one() -> None:
+    store = Slow()
+    setup = Setup(store)
+    working = asyncio.create_task(setup.agent.work())
+    chunks = [setup.log.chunk(setup.record(number)) for number in range(3)]
+    async with asyncio.timeout(30):
+        await setup.agent._gathered.put(chunks[0])
+        await store.began.wait()
+        for waiting, chunk in enumerate(chunks[1:], 1):
+            await setup.agent._gathered.put(chunk)
+            while len(setup.agent._prepared._items) < waiting:
+                await asyncio.sleep(0.01)
+        store.free.set()
+        while not all(chunk.acked for chunk in chunks):
+            await asyncio.sleep(0.01)
+    working.cancel()
+    assert len(store.tokens) == 2
+    assert setup.rows == ["r0", "r1", "r2"]
+    assert setup.counted == 3
+
+
+async def test_rows_refused_out_of_a_joined_insert_are_told_of_their_own_records() -> None:
+    setup = Setup(Rows(refuses=lambda row: row["request_id"] == "r1"))
+    prepared = [await setup.agent._prepare([setup.log.chunk(setup.record(n))]) for n in range(3)]
+    await setup.agent._finish(prepared)
+    await setup.windows.flush()
+    (letter,) = setup.outbox.of(Topics.DEAD_LETTER)
+    assert (letter.reason, letter.offset) == (DeadLetterReason.STORE_REFUSED, 1)
+    assert sorted(setup.rows) == ["r0", "r2"]
+    assert setup.counted == 2
