@@ -221,7 +221,7 @@ async def test_the_cooldown_holds_a_second_action_on_the_same_model(tmp_path: Pa
 async def test_the_cap_bounds_the_actions_of_an_hour(tmp_path: Path) -> None:
     loop = Loop(tmp_path, Policy(actions_per_hour=2, blast_radius=100))
     for number in range(3):
-        await loop.see(number, number + 70, model=f"m{number}")
+        await loop.see(80 * number, 80 * number + 70, model=f"m{number}")
     assert "refused by policy: cap: 2 actions in 1h" in loop.said
     assert len(loop.asked) == 2
 
@@ -229,7 +229,7 @@ async def test_the_cap_bounds_the_actions_of_an_hour(tmp_path: Path) -> None:
 async def test_the_blast_radius_bounds_the_models_that_are_touched(tmp_path: Path) -> None:
     loop = Loop(tmp_path, Policy(actions_per_hour=100, blast_radius=2))
     for number in range(3):
-        await loop.see(number, number + 70, model=f"m{number}")
+        await loop.see(80 * number, 80 * number + 70, model=f"m{number}")
     assert "refused by policy: blast radius: 2 models in 1h, already m0, m1" in loop.said
     assert len(loop.asked) == 2
 
@@ -286,8 +286,8 @@ async def test_an_approved_action_is_taken_once_and_judged(tmp_path: Path) -> No
     assert loop.version == "v2"
 
 
-MESSAGES = 4
-"""Decision, transition, request and notification of one approval."""
+MESSAGES = 3
+"""Sends of one approval: decision and request, transition, notification."""
 
 
 class KilledError(BaseException):
@@ -299,7 +299,7 @@ class KilledError(BaseException):
 async def test_killed_while_it_carries_an_approval_out_it_acts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int, answered: bool
 ) -> None:
-    """At every point: after so many messages, before the alert's state is safe.
+    """At every point: after so many sends, before the alert's state is safe.
 
     The executor has ``answered`` before the next worker decides again, or has not.
     """
