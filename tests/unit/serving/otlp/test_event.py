@@ -46,7 +46,7 @@ def test_what_nobody_tells_is_unknown() -> None:
     assert set(told) == {
         "schema_version", "event_id", "request_id", "start_time_us", "end_time_us", "server",
         "provider", "model", "model_version", "operation", "route", "finish_reasons", "aborted",
-        "tokens_estimated", "e2e_s",
+        "tokens_estimated", "e2e_s", "failed_attempts",
     }  # fmt: skip
 
 
