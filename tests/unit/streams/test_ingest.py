@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -250,6 +251,11 @@ async def test_partitions_that_move_during_the_decoding_leave_it_to_the_next_own
     assert setup.rows == ["r0"]
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - the agent has no event for it
+        await asyncio.sleep(0.01)
+
+
 class Slow(Rows):
     """A store whose first insert takes until it is let go."""
 
@@ -273,11 +279,9 @@ async def test_what_is_decoded_during_an_insert_goes_with_the_next_one() -> None
         await store.began.wait()
         for waiting, chunk in enumerate(chunks[1:], 1):
             await setup.agent._gathered.put(chunk)
-            while len(setup.agent._prepared._items) < waiting:
-                await asyncio.sleep(0.01)
+            await until(lambda count=waiting: len(setup.agent._prepared._items) >= count)
         store.free.set()
-        while not all(chunk.acked for chunk in chunks):
-            await asyncio.sleep(0.01)
+        await until(lambda: all(chunk.acked for chunk in chunks))
     working.cancel()
     assert len(store.tokens) == 2
     assert setup.rows == ["r0", "r1", "r2"]
