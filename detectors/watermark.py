@@ -61,6 +61,12 @@ class Watermark:
         """Return the watermark of the last ``advance``, 0 before anything is known."""
         return self._watermark
 
+    @property
+    def silent(self) -> bool:
+        """Tell whether every source is idle, and no event time is known of any."""
+        every = self._sources.values()
+        return bool(every) and all(s.idle and not s.max_event_us for s in every)
+
     def observe(self, source: str, max_event_us: int, now_us: int, *, idle: bool = False) -> None:
         """Note the greatest event time of a source's newest batch.
 

@@ -40,6 +40,9 @@ class Evaluates(Protocol):
     def forget(self) -> None:
         """Forget all figures: another worker goes on with them."""
 
+    async def newest_us(self) -> int:
+        """Return the end of the newest window in the store, 0 if there is none."""
+
     async def resume(self, first_us: int) -> None:
         """Go on where another worker stopped, before the first evaluation, of ``first_us``."""
 
@@ -141,6 +144,8 @@ class MergeAgent:
         """Close what the watermark has passed; also called by a timer, for silence moves it too."""
         async with self._lock:
             watermark_us = self._watermark.advance(self._elapsed())
+            if self._owner and self._watermark.silent:
+                watermark_us = await self._begin_in_silence()
             self._closed += self._merger.close(watermark_us)
             windows = self._closed
             await self._hand_on(windows, watermark_us)
@@ -190,6 +195,21 @@ class MergeAgent:
         boundary_us = watermark_us // window_us * window_us
         if self._evaluated_us and boundary_us > self._evaluated_us:
             await self._evaluate(boundary_us)
+
+    async def _begin_in_silence(self) -> int:
+        """Go on from the newest window in the store; return the watermark.
+
+        Nothing has come since, and the log may hold none of it any more. Without this a worker that
+        begins amid an outage would wait for a first event to tell that there are none.
+        """
+        newest_us = await self._signals.newest_us()
+        if newest_us:
+            await self._signals.resume(newest_us + self._settings.window_us)
+            self._evaluated_us = newest_us
+            for partition in range(self._partitions()):
+                name = source_name(partition)
+                self._watermark.observe(name, newest_us, self._elapsed(), idle=True)
+        return self._watermark.advance(self._elapsed())
 
     async def _evaluate(self, end_us: int) -> None:
         await self._signals.evaluate(end_us, lag_s=self.lag_s())

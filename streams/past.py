@@ -124,6 +124,11 @@ class Past:
         )
         return [(self._labels(row[:-1]), int(row[-1])) for row in rows]
 
+    async def newest_us(self) -> int:
+        """Return the end of the newest window, 0 if there is none."""
+        rows = await self._store.query(_NEWEST, {"since": 0, "before": _FUTURE_US})
+        return int(rows[0][0])
+
     async def first_us(self, before_us: int) -> int | None:
         """Return the start of some window that ended by then, None if there is none."""
         rows = await self._store.query(_FIRST, {"before": before_us})

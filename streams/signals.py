@@ -96,6 +96,14 @@ class SignalsAgent:
                 source.forget()
         metrics.FIGURES_RESUMED.set(self._resumed)
 
+    async def newest_us(self) -> int:
+        """Return the end of the newest window in the store, 0 if there is none.
+
+        Raises:
+            StoreUnavailableError, StoreRefusedError, AbandonedError: the store does not tell.
+        """
+        return await self._past.newest_us() if self._past is not None else 0
+
     async def resume(self, first_us: int) -> None:
         """Go on where another worker stopped; ``first_us`` is the first end to be evaluated.
 

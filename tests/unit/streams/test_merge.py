@@ -29,6 +29,12 @@ class Signals:
         self.away = False
         self.forgotten = 0
         self.resumed: list[int] = []
+        self.newest = 0
+
+    async def newest_us(self) -> int:
+        if self.away:
+            raise StoreUnavailableError("away")
+        return self.newest
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -250,3 +256,33 @@ async def test_figures_are_forgotten_when_another_worker_goes_on(setup: Setup) -
     assert setup.signals.forgotten == 0
     await setup.agent.assigned(False)
     assert setup.signals.forgotten == 1
+
+
+async def test_a_worker_that_begins_amid_silence_evaluates_it(setup: Setup) -> None:
+    """No event comes, and the log holds none any more: rules on absence must fire all the same."""
+    setup.partitions = 2
+    setup.signals.newest = START + SIZE
+    await setup.agent.assigned(owner=True)
+    one = setup.batch(0, 0, -START / 1e6, source_name(0), idle=True)
+    two = setup.batch(0, 0, -START / 1e6, source_name(1), idle=True)
+    await setup.take(one)
+    assert setup.signals.resumed == []  # the other partition may hold some
+    setup.signals.away = True
+    with pytest.raises(StoreUnavailableError):
+        await setup.take(two)
+    setup.signals.away = False
+    setup.passed_us += 3 * SIZE + 1
+    await setup.agent.advance()
+    assert setup.signals.resumed == [START + 2 * SIZE]
+    assert setup.signals.ends == [START + 4 * SIZE]
+    await setup.take(setup.batch(4, 2, 53, source_name(0)), setup.batch(4, 2, 53, source_name(1)))
+    assert setup.rows == [(4, 4, 0)]
+
+
+async def test_silence_where_nothing_ever_was_is_no_news(setup: Setup) -> None:
+    setup.partitions = 1
+    await setup.agent.assigned(owner=True)
+    await setup.take(setup.batch(0, 0, -START / 1e6, source_name(0), idle=True))
+    setup.passed_us += 3 * SIZE
+    await setup.agent.advance()
+    assert (setup.signals.resumed, setup.signals.ends) == ([], [])
