@@ -31,7 +31,6 @@ from alerting.machine import (
 from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
-from alerting.silence import alert_labels
 from alerting.state import AlertState
 from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
 from schemas.base import Message
@@ -43,6 +42,7 @@ from streams.decided import DecidedTable
 from streams.early_answers import EARLY, EarlyAnswers
 from streams.evaluated import EVALUATED, Evaluated
 from streams.letters import Publishes
+from streams.permission import KILL_SWITCH, POLICY, Permission
 from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
@@ -53,11 +53,9 @@ _TOGETHER: Final = 200
 _TOGETHER_S: Final = 0.02
 """So many signals, or those that come in so many seconds, are decided on together."""
 
-_KILL_SWITCH: Final = "kill-switch"
-_POLICY: Final = "policy"
 _REQUEST: Final = "request:"
 _RULES: Final = "rules"
-_OTHER: Final = frozenset({EVALUATED, _KILL_SWITCH, _POLICY, _RULES})
+_OTHER: Final = frozenset({EVALUATED, KILL_SWITCH, POLICY, _RULES})
 
 
 class AlertAgent:
@@ -87,14 +85,12 @@ class AlertAgent:
     ) -> None:
         self._evaluator = Evaluator(rules, max_lag_s=max_lag_s)
         self._max_lag_us = round(max_lag_s * 1e6)
-        self._switch: tuple[str, KillSwitch] | None = None
         self._table = DecidedTable(table, publisher)
+        self._permission = Permission(policy, self._table, silences)
         self._evaluated = Evaluated(self._table)
         self._early = EarlyAnswers(self._table)
-        self._silences = silences
         self._text = text
         self._remembers = text is not None
-        self._initial_policy = policy
         # Signals and results come by two streams; a step reads, publishes and writes one state.
         self._lock = asyncio.Lock()
 
@@ -243,10 +239,10 @@ class AlertAgent:
                 self._table.say(topic, command.subject, message)
                 return
             now_us = max(command.at_us, state.last_us or 0)
-            policy = self._policy_for(rule, state, now_us)
+            lagging = self._evaluator.lagging
             # The lag is said evaluation by evaluation; that there was none for long is late, too.
-            if command.at_us - (state.last_us or 0) > self._max_lag_us:
-                policy = policy.hold(True)
+            lagging = lagging or command.at_us - (state.last_us or 0) > self._max_lag_us
+            policy = self._permission.of(rule, state, now_us, lagging=lagging)
             after, effects = on_decision(rule, state, command, policy, now_us)
             if after is not state or effects:
                 await self._carry_out(after, effects, now_us)
@@ -254,7 +250,7 @@ class AlertAgent:
     async def on_kill_switch(self, message: KillSwitch) -> None:
         """Let policy know how the executor's kill switch stands."""
         async with self._deciding():
-            self._table[_KILL_SWITCH] = message.to_json().decode()
+            self._permission.hear(message)
         log.info("kill_switch", status=message.status, reason=message.reason)
 
     async def _tell_neighbours(self, result: ActionResult) -> None:
@@ -286,7 +282,7 @@ class AlertAgent:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._state(blank.fingerprint) or blank
         self._evaluator.heard.add(state.fingerprint)
-        policy = self._policy_for(rule, state, now_us)
+        policy = self._permission.of(rule, state, now_us, lagging=self._evaluator.lagging)
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
             await self._carry_out(after, effects, now_us)
@@ -300,9 +296,7 @@ class AlertAgent:
                 continue
             request = effect.request
             self._table[_REQUEST + request.action_id] = request.to_json().decode()
-            policy = self._policy()
-            if (after := policy.record(request, now_us)) is not policy:
-                self._table[_POLICY] = after.to_json().decode()
+            self._permission.record(request, now_us)
         self._store(state)
         for effect in effects:
             if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
@@ -329,37 +323,6 @@ class AlertAgent:
                 del self._table[state.fingerprint]
             return
         self._table[state.fingerprint] = state.to_json().decode()
-
-    def _muting(self, rule: Rule, state: AlertState, now_us: int) -> str:
-        """Return why a silence bars actions on an alert; empty when none does."""
-        if self._silences is None:
-            return ""
-        labels = alert_labels(rule.name, (state.severity or rule.severity).value, state.labels)
-        silence = self._silences.muting(labels, now_us, actions=True)
-        return f"silenced by {silence.by}, actions too: {silence.reason}" if silence else ""
-
-    def _policy_for(self, rule: Rule, state: AlertState, now_us: int) -> Policy:
-        """Return what may act on one alert now."""
-        policy = self._policy().hold(self._evaluator.lagging)
-        if told := self._kill_switch():
-            policy = policy.freeze(told.status == "on", told.reason)
-        return policy.bar(self._muting(rule, state, now_us))
-
-    def _kill_switch(self) -> KillSwitch | None:
-        """Return how the kill switch stands; parsed once, for every step asks."""
-        text = self._table.get(_KILL_SWITCH)
-        if not text:
-            return None
-        if self._switch is None or self._switch[0] != text:
-            self._switch = (text, KillSwitch.model_validate_json(text))
-        return self._switch[1]
-
-    def _policy(self) -> Policy:
-        text = self._table.get(_POLICY)
-        if not text:
-            return self._initial_policy
-        remembered = Policy.model_validate_json(text)
-        return self._initial_policy.model_copy(update={"recent": remembered.recent})
 
     @staticmethod
     def _message(effect: Effect) -> tuple[Topic, Message]:
