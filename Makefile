@@ -77,7 +77,7 @@ test-oracle: $(VENV)/.dev ## beside real Prometheus and Alertmanager (their Debi
 	$(BIN)/python -m pytest -m oracle tests
 
 test-chain: $(VENV)/.dev ## the whole alert chain under any order of events, faults and crashes (STEPS)
-	CHAIN_STEPS=$(STEPS) $(BIN)/python -m pytest -s tests/property/test_alert_chain.py
+	CHAIN_STEPS=$(STEPS) $(BIN)/python -m pytest -s tests/property/test_alert_chain.py tests/property/test_alert_machine.py
 
 chaos-alerts: $(VENV)/.dev ## kill -9 at every point of the outbox x every notifier (RUNS)
 	$(BIN)/python -m tests.chaos_alerts --runs $(RUNS) $(CHAOS)

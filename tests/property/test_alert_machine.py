@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -478,4 +479,9 @@ class AlertMachine(RuleBasedStateMachine):
 
 
 TestAlertMachine = AlertMachine.TestCase
-TestAlertMachine.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+_STEPS = 50
+TestAlertMachine.settings = settings(
+    max_examples=int(os.environ.get("CHAIN_STEPS", "6000")) // _STEPS,
+    stateful_step_count=_STEPS,
+    deadline=None,
+)

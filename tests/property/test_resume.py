@@ -60,7 +60,7 @@ def resumed(told: list[list[Window]], first: int, memories: list[Memory]) -> Rol
     return rolling
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=15, deadline=None, phases=PHASES)
 @given(st.integers(0, 2**32), st.integers(1, 139), st.integers(0, 120), st.integers(0, 40))
 def test_rolling_figures_go_on(seed: int, first: int, gap: int, length: int) -> None:
     told = rolled(seed, 140, silent=range(gap, gap + length))
@@ -82,7 +82,7 @@ def test_rolling_figures_go_on(seed: int, first: int, gap: int, length: int) -> 
         assert said(again.evaluate(START_US + (number + 1) * SIZE_US)) == signals[number - begin]
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=12, deadline=None, phases=PHASES)
 @given(st.integers(0, 2**32), st.integers(1, 139), st.integers(0, 120), st.integers(0, 40))
 @example(884_585_951, 137, 54, 20)  # a series that fell silent between two snapshots
 def test_drift_goes_on(seed: int, first: int, gap: int, length: int) -> None:
