@@ -159,7 +159,7 @@ class StreamSettings(_Section):
 
     app_id: str = "tocsin"
     batch_bytes: Count = Field(
-        default=12 * 1024 * 1024, description="records that one micro-batch takes together"
+        default=8 * 1024 * 1024, description="records that one micro-batch takes together"
     )
     batch_within_s: PositiveSeconds = Field(
         default=0.1, description="the least time between two inserts of requests"
