@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
-import stamina
+from openai._base_client import AsyncAPIClient
 from pydantic import SecretStr
 
 from schemas.settings import JudgeSettings
@@ -18,10 +18,8 @@ KEY = "sk-very-secret"
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses() -> Iterator[None]:
-    stamina.set_testing(True, attempts=3)
-    yield
-    stamina.set_testing(False)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AsyncAPIClient, "_calculate_retry_timeout", lambda *_: 0.0)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import stamina
+from openai._base_client import AsyncAPIClient
 from prometheus_client import REGISTRY
 
 from schemas.evaluation import EvalOutcome, EvalResult
@@ -26,11 +26,9 @@ QUERY = SignalQuery(SignalName.QUALITY_SCORE, 300.0, ("model",))
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.retry._FIRST_S", 0.0)
-    stamina.set_testing(True, attempts=3)
-    yield
-    stamina.set_testing(False)
+    monkeypatch.setattr(AsyncAPIClient, "_calculate_retry_timeout", lambda *_: 0.0)
 
 
 @pytest.fixture
