@@ -53,7 +53,7 @@ def intents(draw: st.DrawFn) -> NotificationIntent:
         news=tuple(draw(st.lists(texts, max_size=3))),
         history=tuple(draw(st.lists(notes, max_size=40))),
         plan=tuple(draw(st.lists(plans, max_size=10))),
-        value=draw(st.none() | st.floats(allow_nan=False)),
+        value=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
         sql=draw(texts),
         runbook=draw(st.sampled_from(["docs/alerting.md", "https://wiki.example/llm?x=1"])),
     )
