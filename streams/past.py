@@ -195,7 +195,7 @@ def _select(dimensions: Sequence[str], sketches: Collection[str]) -> str:
         "mapKeys(labels) AS label_names",
         "mapValues(labels) AS label_values",
         *(f"`{name}`" for name in counts),
-        "toInt64(ifNull(cost_usd, 0) * 1000000000) AS cost_nano_usd",
+        "toInt64(toDecimal128(ifNull(cost_usd, 0), 9) * 1000000000) AS cost_nano_usd",
         *(f"`{SKETCH_COLUMNS[name]}`" for name in sorted(sketches)),
     ]
     return (

@@ -86,7 +86,7 @@ def _window(
         errors=int(rng.integers(0, 2)),
         input_tokens=int(values["input_tokens"].sum()),
         output_tokens=int(values["output_tokens"].sum()),
-        cost_nano_usd=requests * 1_000_003,
+        cost_nano_usd=requests * 1_000_000_007,
         sketches=sketches,
     )
 
