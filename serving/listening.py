@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
-__all__ = ["listen"]
+__all__ = ["is_loopback", "listen", "origin_of"]
 
 
 def listen(host: str, port: int, *, backlog: int = 1_024, shared: bool = False) -> socket.socket:
@@ -24,3 +25,17 @@ def listen(host: str, port: int, *, backlog: int = 1_024, shared: bool = False) 
     sock = socket.create_server((host, port), family=family, backlog=backlog, reuse_port=shared)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def origin_of(sock: socket.socket) -> str:
+    """Return the URL, without a path, under which a socket that listens is reached."""
+    host, port = sock.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, by its name or address, can only be this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from serving.fleet.faults import Faults
 from serving.fleet.judge import make_judge
 from serving.fleet.profile import FleetProfile
 from serving.fleet.server import SimServer
+from serving.hosting import Host, serve_until
 from serving.listening import listen
 
 __all__ = ["JUDGE", "FleetConfig", "run_fleet"]
@@ -54,24 +54,6 @@ class FleetConfig:
     ports: Mapping[str, int] = field(default_factory=dict)
     judge_port: int | None = None
     admin_token: str = ""
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process, which has several."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 async def run_fleet(
@@ -104,7 +86,7 @@ async def run_fleet(
     faults = Faults(config.profile)
     emissions: list[Emission] = []
     with FlagReader(config.flags) as flags:
-        servers: list[tuple[_Server, socket.socket]] = []
+        servers: list[tuple[Host, socket.socket]] = []
         samplers: list[asyncio.Task[None]] = []
         for name, sock in sockets.items():
             if name == JUDGE and config.judge_port is not None:
@@ -120,30 +102,12 @@ async def run_fleet(
             samplers.append(asyncio.create_task(_sample(server, emission)))
         sink.start()
         try:
-            await _serve(servers, stop, lambda: ready(urls) if ready else None)
+            await serve_until(stop, servers, lambda: ready(urls) if ready else None)
         finally:
             for sampler in samplers:
                 sampler.cancel()
             for emission in emissions:
                 await asyncio.to_thread(emission.close)
-
-
-async def _serve(
-    servers: list[tuple[_Server, socket.socket]],
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-) -> None:
-    tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.gather(*(server.up.wait() for server, _ in servers))
-        ready()
-        await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        for server, _ in servers:
-            server.should_exit = True
-        await asyncio.gather(*tasks)
 
 
 async def _sample(server: SimServer, emission: Emission) -> None:
@@ -188,8 +152,8 @@ def _url(host: str, sock: socket.socket) -> str:
     return f"http://{host}:{sock.getsockname()[1]}/v1"
 
 
-def _uvicorn(app: ASGIApp | object) -> _Server:
-    return _Server(
+def _uvicorn(app: ASGIApp | object) -> Host:
+    return Host(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # our ASGI types are wider than uvicorn's
             log_config=None,

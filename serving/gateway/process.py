@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import uvicorn
 
@@ -19,7 +17,8 @@ from serving.gateway.app import Gateway
 from serving.gateway.buckets import Buckets
 from serving.gateway.guard import guarded_protocol
 from serving.gateway.load import LoadedGateway, load_gateway
-from serving.listening import listen
+from serving.hosting import Host, serve_until
+from serving.listening import is_loopback, listen, origin_of
 
 __all__ = ["check_exposure", "listen_at", "run_gateway"]
 
@@ -61,21 +60,12 @@ async def run_gateway(
         gateway = Gateway(loaded, settings, flags, sink, buckets=buckets)
         if made is not None:
             made(gateway)
-        server = _Server(_config(gateway, settings.gateway.header_timeout_s))
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
-        stopping = asyncio.create_task(stop.wait())
-        up = asyncio.create_task(server.up.wait())
+        host = Host(_config(gateway, settings.gateway.header_timeout_s))
         try:
-            await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
-            if up.done() and ready is not None:
-                host, port = sock.getsockname()[:2]
-                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            await serve_until(
+                stop, [(host, sock)], lambda: ready(f"{origin_of(sock)}/v1") if ready else None
+            )
         finally:
-            stopping.cancel()
-            up.cancel()
-            server.should_exit = True
-            await serving
             sock.close()
 
 
@@ -85,36 +75,11 @@ def check_exposure(host: str, *, keys: int) -> None:
     Raises:
         GatewayAddressError: `host` is not of this machine alone, and there are no keys.
     """
-    if keys or host == "localhost":
-        return
-    try:
-        near = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        near = False
-    if not near:
+    if not keys and not is_loopback(host):
         raise GatewayAddressError(
             f"TOCSIN_GATEWAY__HOST: {host} is open to other machines, and the gateway's file has "
             "no keys: add some (`tocsin gateway --new-key NAME`) or listen on 127.0.0.1"
         )
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        if not self.should_exit:
-            self.up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def _config(gateway: Gateway, header_timeout_s: float) -> uvicorn.Config:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import uvicorn
 
@@ -16,7 +14,8 @@ from schemas.settings import OtlpSettings, Settings
 from serving.emit.prompt import TextPolicy
 from serving.errors import OtlpAddressError
 from serving.gateway.guard import guarded_protocol
-from serving.listening import listen
+from serving.hosting import Host, serve_until
+from serving.listening import is_loopback, listen, origin_of
 from serving.otlp import metrics
 from serving.otlp.app import create_app
 from serving.otlp.event import EventMaker
@@ -40,13 +39,7 @@ def check_exposure(settings: OtlpSettings) -> None:
     Raises:
         OtlpAddressError: they could reach it, and there is no token.
     """
-    if settings.token.get_secret_value() or settings.host == "localhost":
-        return
-    try:
-        near = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        near = False
-    if not near:
+    if not settings.token.get_secret_value() and not is_loopback(settings.host):
         raise OtlpAddressError(
             f"otlp.host is {settings.host}, which others can reach, and there is no token: "
             "set TOCSIN_OTLP__TOKEN, or TOCSIN_OTLP__HOST=127.0.0.1"
@@ -85,7 +78,7 @@ async def run_otlp(
         retry_after_s=otlp.retry_after_s,
     )
     app = create_app(otlp, maker_of(settings), handover, clock)
-    server = _Server(
+    host = Host(
         uvicorn.Config(
             app,
             http=guarded_protocol(
@@ -101,41 +94,13 @@ async def run_otlp(
             timeout_graceful_shutdown=10,
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=[sock]))
-    stopping = asyncio.create_task(stop.wait())
-    up = asyncio.create_task(server.up.wait())
     try:
-        await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
-        if up.done() and ready is not None:
-            host, port = sock.getsockname()[:2]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1/traces")
-        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await serve_until(
+            stop, [(host, sock)], lambda: ready(f"{origin_of(sock)}/v1/traces") if ready else None
+        )
     finally:
-        stopping.cancel()
-        up.cancel()
-        server.should_exit = True
-        await serving
         await handover.close()
         sock.close()
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        if not self.should_exit:
-            self.up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def _listen(settings: OtlpSettings) -> socket.socket:

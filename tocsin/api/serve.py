@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import socket
-from collections.abc import Iterator
 
 import structlog
 import uvicorn
@@ -14,6 +11,8 @@ import uvicorn
 from schemas.clock import Clock, system_clock
 from schemas.settings import ApiSettings, Settings
 from serving.flags.store import FlagStore
+from serving.hosting import Host, serve_until
+from serving.listening import is_loopback
 from serving.rollout.steer import Steering
 from streams.store import Store
 from tocsin.api.app import create_app
@@ -35,19 +34,12 @@ def check_address(settings: ApiSettings) -> None:
     Raises:
         ApiStartError: others than this machine could reach it, and there is no token.
     """
-    if settings.token.get_secret_value() or _loopback(settings.host):
+    if settings.token.get_secret_value() or is_loopback(settings.host):
         return
     raise ApiStartError(
         f"api.host is {settings.host}, which others can reach, and there is no token: "
         "set TOCSIN_API__TOKEN, or TOCSIN_API__HOST=127.0.0.1"
     )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = system_clock) -> None:
@@ -65,30 +57,18 @@ async def serve_api(settings: Settings, stop: asyncio.Event, clock: Clock = syst
     clicks = SlackClicks(api.slack_signing_secret, sender, clock, api.slack_approvers, replies)
     rollouts = Rollouts(Steering(FlagStore(settings.flags.path)), clock)
     app = create_app(reading, sender, clicks, rollouts, api.token, clock)
-    server = _Server(
+    host = Host(
         uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"
         )
     )
     log.info("api_listens", host=api.host, port=listener.getsockname()[1])
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await serve_until(stop, [(host, listener)])
     finally:
-        server.should_exit = True
-        stopping.cancel()
-        await serving
         await sender.close()
         store.close()
         listener.close()
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to who runs this: they say when to stop."""
-        yield
 
 
 def _listen(settings: ApiSettings) -> socket.socket:

@@ -16,6 +16,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.listening import is_loopback
+
 __all__ = ["OwnMachineOnly", "is_foreign"]
 
 _NAMES: Final = frozenset({"localhost", socket.gethostname().lower()})
@@ -24,7 +26,7 @@ _NAMES: Final = frozenset({"localhost", socket.gethostname().lower()})
 def is_foreign(headers: Headers) -> bool:
     """Tell whether a request comes from a page of elsewhere."""
     origin = headers.get("origin")
-    if origin is not None and not _is_loopback(_host(origin)):
+    if origin is not None and not is_loopback(_host(origin)):
         return True
     host = _host(f"//{headers.get('host', '')}")
     return bool(host) and host not in _NAMES and not _is_address(host)
@@ -58,7 +60,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
