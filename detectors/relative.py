@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from detectors.baseline import Baseline, BaselineSettings
+from detectors.learning import Learning
 from detectors.measures import Reading
 from detectors.memory import Memory, asked_of
 from detectors.plain import Plain
@@ -22,26 +23,23 @@ WORSE: Final[dict[SignalName, Literal["below", "both"]]] = {
 """On which side of its baseline a quantity is bad; above, unless it stands here."""
 
 
-class Relative:
+class Relative(Learning[Baseline]):
     """The quantity relative to the trailing baseline of its group."""
 
     detector = "baseline"
 
     def __init__(self, plain: Plain, settings: BaselineSettings) -> None:
+        super().__init__()
         self.query = plain.query
         self.lane = plain.lane
         self._plain = plain
         self._settings = settings
-        self._baselines: dict[Group, Baseline] = {}
-        self._learnt: list[Memory] = []
 
     def answer(self, group: Group, totals: Totals) -> tuple[Reading, float | None]:
         """Return the ratio to the baseline, and let the baseline see the value."""
         now_us = self.lane.high_us
         reading, _ = self._plain.answer(group, totals)
-        baseline = self._baselines.get(group)
-        if baseline is None:
-            baseline = self._baselines[group] = self._begin()
+        baseline = self.learner(group)
         figures = _figures(reading.value, totals, self._plain.covered_s)
         medians = baseline.at(now_us) or [None] * len(figures)
         ratios = [_divide(figure, median) for figure, median in zip(figures, medians, strict=True)]
@@ -59,34 +57,6 @@ class Relative:
             detail["unexplained_ratio"] = unexplained
         return Reading(ratios[0], reading.samples, detail), medians[0]
 
-    def prune(self, limit_us: int, groups: Collection[Group]) -> None:
-        """Forget baselines of groups that are gone."""
-        for group in [g for g, b in self._baselines.items() if b.last_us <= limit_us]:
-            if group not in groups:
-                del self._baselines[group]
-
-    def take_over(self, other: object) -> None:
-        """Go on with another's baselines."""
-        if isinstance(other, Relative):
-            self._baselines = other._baselines  # noqa: SLF001 - of the same class
-            self._learnt = other._learnt  # noqa: SLF001 - of the same class
-
-    def memories(self) -> list[Memory]:
-        """Return the points taken in since the last call."""
-        learnt, self._learnt = self._learnt, []
-        return learnt
-
-    def recall(self, group: Group, memories: Sequence[Memory]) -> None:
-        """Take over the points of a group's baseline, oldest first.
-
-        Raises:
-            SnapshotError: they are no points.
-
-        """
-        baseline = self._begin()
-        baseline.recall([dict(memory.state) for memory in memories])
-        self._baselines[group] = baseline
-
     def _begin(self) -> Baseline:
         quantity = SIGNALS[self.query.signal].of or self.query.signal
         return Baseline(
@@ -95,6 +65,9 @@ class Relative:
             self._plain.history.window_us,
             WORSE.get(quantity, "above"),
         )
+
+    def _restore(self, learner: Baseline, memories: Sequence[Memory]) -> None:
+        learner.recall([dict(memory.state) for memory in memories])
 
     def _learn(self, group: Group, baseline: Baseline) -> None:
         self._learnt.append(
