@@ -108,6 +108,7 @@ class MergeAgent:
         self._closed: list[Window] = []
         self._evaluated_us = 0
         self._said_us = self._elapsed()
+        self._asked_past = False
 
     async def assigned(self, owner: bool) -> None:
         """Keep the open windows of a topic that stays with this worker; drop those of one gone.
@@ -122,8 +123,7 @@ class MergeAgent:
             self._owner = owner
             if owner:
                 self._watermark.wake()
-                for partition in range(self._partitions()):
-                    self._watermark.observe(source_name(partition), 0, self._elapsed())
+                self._observe_all(0)
 
     async def run(self, stream: Any) -> None:
         """Process ``llm.windows`` for ever; the Faust agent's body."""
@@ -144,7 +144,7 @@ class MergeAgent:
         """Close what the watermark has passed; also called by a timer, for silence moves it too."""
         async with self._lock:
             watermark_us = self._watermark.advance(self._elapsed())
-            if self._owner and self._watermark.silent:
+            if self._owner and self._watermark.silent and not self._asked_past:
                 watermark_us = await self._begin_in_silence()
             self._closed += self._merger.close(watermark_us)
             windows = self._closed
@@ -203,13 +203,16 @@ class MergeAgent:
         begins amid an outage would wait for a first event to tell that there are none.
         """
         newest_us = await self._signals.newest_us()
+        self._asked_past = True
         if newest_us:
             await self._signals.resume(newest_us + self._settings.window_us)
             self._evaluated_us = newest_us
-            for partition in range(self._partitions()):
-                name = source_name(partition)
-                self._watermark.observe(name, newest_us, self._elapsed(), idle=True)
+            self._observe_all(newest_us, idle=True)
         return self._watermark.advance(self._elapsed())
+
+    def _observe_all(self, at_us: int, *, idle: bool = False) -> None:
+        for partition in range(self._partitions()):
+            self._watermark.observe(source_name(partition), at_us, self._elapsed(), idle=idle)
 
     async def _evaluate(self, end_us: int) -> None:
         await self._signals.evaluate(end_us, lag_s=self.lag_s())
