@@ -20,21 +20,28 @@ from schemas.clickhouse.migrate import store_client
 from schemas.event import RequestEvent, new_event_id
 from schemas.settings import load_settings
 from tests.support.events import event
+from tests.support.story import ROUTING_KEY
 from tocsin.embedded.child import Child
 from tocsin.embedded.stack import Stack, StackOptions
+from tocsin.receiver import Receiver
 
 __all__ = [
     "FAST",
+    "SLACK_TOKEN",
     "Running",
     "eventually",
     "kill_worker",
     "metric",
     "new_events",
+    "pagerduty_at",
     "producer",
     "rows_of",
     "running_stack",
+    "slack_at",
     "start_worker",
 ]
+
+SLACK_TOKEN = "xoxb-acceptance"
 
 FAST = {"TOCSIN_STREAMS__TIME_SCALE": "10", "TOCSIN_NOTIFY__STDOUT": "false"}
 """Windows of one second, and rules that are as fast."""
@@ -170,3 +177,20 @@ async def start_worker(stack: Stack, number: int = 0, timeout_s: float = 60) -> 
 
     await eventually(ready, timeout_s)
     return time.monotonic() - started
+
+
+def slack_at(receiver: Receiver) -> dict[str, str]:
+    """Return the settings by which a stack tells Slack's stand-in."""
+    return {
+        "TOCSIN_NOTIFY__SLACK_BASE_URL": receiver.slack_base_url,
+        "TOCSIN_NOTIFY__SLACK_TOKEN": SLACK_TOKEN,
+        "TOCSIN_NOTIFY__SLACK_CHANNEL": "#llm-alerts",
+    }
+
+
+def pagerduty_at(receiver: Receiver) -> dict[str, str]:
+    """Return the settings by which a stack tells PagerDuty's stand-in."""
+    return {
+        "TOCSIN_NOTIFY__PAGERDUTY_BASE_URL": receiver.pagerduty_base_url,
+        "TOCSIN_NOTIFY__PAGERDUTY_ROUTING_KEY": ROUTING_KEY,
+    }

@@ -15,10 +15,16 @@ from pydantic import SecretStr
 from schemas.flag import FlagKey
 from schemas.settings import ApiSettings
 from serving.flags.store import FlagStore
-from tests.acceptance.running import Running, eventually, kill_worker, running_stack, start_worker
-from tests.acceptance.test_incident import RULES, TOKEN, traffic
+from tests.acceptance.running import (
+    Running,
+    eventually,
+    kill_worker,
+    running_stack,
+    slack_at,
+    start_worker,
+)
+from tests.acceptance.test_incident import RULES, traffic
 from tests.support.actions import promoted_flags
-from tests.support.story import ROUTING_KEY
 from tocsin.api.client import ApiClient, ApiRefusedError
 from tocsin.api.signature import sign
 from tocsin.receiver import Receiver
@@ -31,12 +37,6 @@ SIGNING = SecretStr("acceptance-signing-secret")
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver(slack_token=TOKEN, pagerduty_routing_key=ROUTING_KEY) as listening:
-        yield listening
-
-
-@pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("approval")
     rules = path / "rules.yaml"
@@ -46,9 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
         "TOCSIN_ALERTING__RULES": str(rules),
         "TOCSIN_API__TOKEN": API_TOKEN,
         "TOCSIN_API__SLACK_SIGNING_SECRET": SIGNING.get_secret_value(),
-        "TOCSIN_NOTIFY__SLACK_BASE_URL": receiver.slack_base_url,
-        "TOCSIN_NOTIFY__SLACK_TOKEN": TOKEN,
-        "TOCSIN_NOTIFY__SLACK_CHANNEL": "#llm-alerts",
+        **slack_at(receiver),
         "TOCSIN_NOTIFY__SLACK_BUTTONS": "true",
     }
     with running_stack(path / "data", api_port=0, **settings) as stack:

@@ -56,13 +56,6 @@ rules:
 
 
 @pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    path.write_text(RULES)
-    return path
-
-
-@pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, rules: Path) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("backtest")
     with running_stack(path / "data", TOCSIN_ALERTING__RULES=str(rules)) as stack:

@@ -18,15 +18,15 @@ from tests.acceptance.running import (
     eventually,
     kill_worker,
     new_events,
+    pagerduty_at,
     producer,
     running_stack,
+    slack_at,
     start_worker,
 )
 from tests.support.broker import read_all
-from tests.support.story import ROUTING_KEY
 from tocsin.receiver import Fault, Receiver
 
-TOKEN = "xoxb-acceptance"
 RULES = """
 version: 1
 rules:
@@ -54,23 +54,14 @@ rules:
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver(slack_token=TOKEN, pagerduty_routing_key=ROUTING_KEY) as listening:
-        yield listening
-
-
-@pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("incident")
     rules = path / "rules.yaml"
     rules.write_text(RULES)
     settings = {
         "TOCSIN_ALERTING__RULES": str(rules),
-        "TOCSIN_NOTIFY__SLACK_BASE_URL": receiver.slack_base_url,
-        "TOCSIN_NOTIFY__SLACK_TOKEN": TOKEN,
-        "TOCSIN_NOTIFY__SLACK_CHANNEL": "#llm-alerts",
-        "TOCSIN_NOTIFY__PAGERDUTY_BASE_URL": receiver.pagerduty_base_url,
-        "TOCSIN_NOTIFY__PAGERDUTY_ROUTING_KEY": ROUTING_KEY,
+        **slack_at(receiver),
+        **pagerduty_at(receiver),
     }
     with running_stack(path / "data", **settings) as stack:
         yield stack

@@ -9,21 +9,22 @@ import pytest
 from pydantic import SecretStr
 
 from schemas.settings import ApiSettings
-from tests.acceptance.running import Running, eventually, kill_worker, running_stack, start_worker
-from tests.acceptance.test_incident import RULES, TOKEN, traffic
-from tests.support.story import ROUTING_KEY
+from tests.acceptance.running import (
+    Running,
+    eventually,
+    kill_worker,
+    pagerduty_at,
+    running_stack,
+    slack_at,
+    start_worker,
+)
+from tests.acceptance.test_incident import RULES, traffic
 from tocsin.api.client import ApiClient
 from tocsin.receiver import Receiver
 
 pytestmark = pytest.mark.acceptance
 
 API_TOKEN = "acceptance-token"
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver(slack_token=TOKEN, pagerduty_routing_key=ROUTING_KEY) as listening:
-        yield listening
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
     settings = {
         "TOCSIN_ALERTING__RULES": str(rules),
         "TOCSIN_API__TOKEN": API_TOKEN,
-        "TOCSIN_NOTIFY__SLACK_BASE_URL": receiver.slack_base_url,
-        "TOCSIN_NOTIFY__SLACK_TOKEN": TOKEN,
-        "TOCSIN_NOTIFY__SLACK_CHANNEL": "#llm-alerts",
-        "TOCSIN_NOTIFY__PAGERDUTY_BASE_URL": receiver.pagerduty_base_url,
-        "TOCSIN_NOTIFY__PAGERDUTY_ROUTING_KEY": ROUTING_KEY,
+        **slack_at(receiver),
+        **pagerduty_at(receiver),
     }
     with running_stack(path / "data", api_port=0, **settings) as stack:
         yield stack

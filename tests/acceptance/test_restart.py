@@ -78,13 +78,6 @@ NEWEST = "SELECT toUnixTimestamp64Micro(max(window_end)) FROM signals"
 
 
 @pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    path.write_text(RULES)
-    return path
-
-
-@pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, rules: Path) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("restart")
     fast = {"TOCSIN_ALERTING__RULES": str(rules), "TOCSIN_DRIFT__REFERENCE_REQUESTS": "100"}
