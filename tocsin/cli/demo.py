@@ -120,7 +120,7 @@ def _tell_lines(running: Demo, player: threading.Thread) -> None:
     progress = running.progress
     while player.is_alive():
         line = f"{progress.doing}: {progress.sent}/{progress.total} sent, {progress.rows} rows"
-        if line != told:
+        if progress.doing and line != told:
             console.print(line, highlight=False)
             told = line
         player.join(timeout=5)

@@ -179,7 +179,7 @@ async def test_closing_ends_at_its_deadline(fresh_broker: Broker) -> None:
             started = time.monotonic()
             await asyncio.to_thread(sink.close, 0.5)
             assert time.monotonic() - started < 5
-            assert sink.dropped == {"shutdown": 1}
+            assert (sink.emitted, sink.dropped) == (1, {"shutdown": 1})
         finally:
             fresh_broker.resume()
 

@@ -61,6 +61,8 @@ def test_a_part_ends_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
     launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
     pid = int(launcher.stdout.readline())
+    while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":  # setpriv has not asked yet
+        time.sleep(0.01)
     launcher.kill()
     launcher.wait()
     deadline = time.monotonic() + 20
