@@ -28,6 +28,7 @@ __all__ = ["DemoFailedError", "Played", "play"]
 _LOOK_S: Final = 0.3
 _WARM: Final = 60
 """Requests that a version has answered before something happens to it."""
+_TRIED: Final = 5
 _FEW: Final = 2
 """Clients while a server starts, which needs a core for itself."""
 _DIRECT: Final = 5
@@ -114,6 +115,16 @@ async def play(
 
 async def _warm_up(run: _Play) -> None:
     traffic, played = run.played.traffic, run.played
+    # A server's first answers are slow. Were all clients waiting, the rule on late first tokens
+    # would, rightly, take the new version back before it has come to any harm.
+    played.doing = f"first answers of {GOOD} and, by a canary, {DEAD.version}"
+    traffic.clients(_FEW)
+    run.set(FlagKey.CANARY_VERSION, DEAD.version, "try it")
+    run.set(FlagKey.CANARY_PERCENT, "25", "try it")
+    await run.until(
+        lambda: played.answered.get(DEAD.version, 0) >= _TRIED, f"answers of {DEAD.version}"
+    )
+    run.set(FlagKey.CANARY_PERCENT, "0", "tried")
     played.doing = f"healthy traffic on {GOOD}, {CLIENTS} clients"
     traffic.clients(CLIENTS)
     await run.until(lambda: traffic.count(Outcome.ANSWERED) >= _WARM, f"{_WARM} answers")
