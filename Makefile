@@ -30,7 +30,7 @@ up: $(VENV)/.runtime ## run the embedded stack until Ctrl-C
 	$(BIN)/tocsin up
 
 test: $(VENV)/.dev ## the fast suite, under 5 minutes
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.dev ## style, types, and which package may import which
 	$(BIN)/ruff check .

@@ -15,7 +15,6 @@ from schemas.codec import decode_records
 from schemas.pricing import load_price_book
 from schemas.settings import StreamSettings
 from schemas.window import WindowPartial
-from streams.memory import do_without_pandas, return_memory_early
 
 __all__ = ["FLUSH_S", "Work", "add_partials", "no_totals"]
 
@@ -44,8 +43,6 @@ class Work:
     """
 
     def __init__(self) -> None:
-        return_memory_early()  # as the worker does
-        do_without_pandas()
         settings = StreamSettings()
         self._future_us = round(settings.future_s * 1e6)
         self._max_bytes = settings.max_record_bytes

@@ -49,12 +49,12 @@ def worker() -> None:
     with errors_told():
         settings = settings_for_command()
         make_data_dir(settings.data_dir)
+        streams = settings.streams
+        show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
         return_memory_early()
         do_without_pandas()
         uvloop.install()  # for aiokafka's thread as well
         app = build_app(settings)
-        streams = settings.streams
-        show_metrics("STREAMS", streams.metrics_host, streams.metrics_port)
         # Faust would set logging up its own way; ours stands already.
         faust.Worker(
             app, loglevel=None, override_logging=False, redirect_stdouts=False, quiet=True

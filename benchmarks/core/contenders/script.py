@@ -11,6 +11,7 @@ from typing import Final
 
 from benchmarks.core.meter import Meter
 from benchmarks.core.work import Work
+from streams.memory import do_without_pandas, return_memory_early
 
 __all__ = ["EVENTS_A_BATCH", "FETCH_BYTES", "Run", "Task", "report", "task"]
 
@@ -41,6 +42,8 @@ class Run:
     """The work on a task, measured from the first records in hand to the last event's end."""
 
     def __init__(self, given: Task) -> None:
+        return_memory_early()  # as the worker does
+        do_without_pandas()
         self._events = given.events
         self._work = Work()
         self._meter = Meter()
