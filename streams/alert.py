@@ -38,6 +38,7 @@ from schemas.command import DecideCommand
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.chunk import records
 from streams.decided import DecidedTable
 from streams.early_answers import EARLY, EarlyAnswers
 from streams.evaluated import EVALUATED, Evaluated
@@ -49,8 +50,6 @@ __all__ = ["AlertAgent"]
 
 log = structlog.get_logger(__name__)
 
-_TOGETHER: Final = 200
-_TOGETHER_S: Final = 0.02
 """So many signals, or those that come in so many seconds, are decided on together."""
 
 _REQUEST: Final = "request:"
@@ -95,40 +94,41 @@ class AlertAgent:
         self._lock = asyncio.Lock()
 
     async def run(self, stream: Any) -> None:
-        """Process ``llm.signals`` for ever, those that wait together; the Faust agent's body."""
-        async for events in stream.noack_take(_TOGETHER, within=_TOGETHER_S):
+        """Process ``llm.signals`` for ever, those that came together; the Faust agent's body."""
+        async for event in stream.noack().events():
+            together = list(records(event))
             try:
-                await self.on_signals([_signal_of(event) for event in events])
+                await self.on_signals([Signal.model_validate_json(value) for _, value in together])
             except Exception:  # noqa: BLE001 - found and told below, one by one
-                for event in events:
-                    await self._decide_alone(event)
-            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc(len(events))
-            for event in events:
-                event.ack()
+                for offset, value in together:
+                    await self._decide_alone(offset, value)
+            metrics.RECORDS.labels(topic=Topics.SIGNALS.name).inc(len(together))
+            event.ack()
 
-    async def _decide_alone(self, event: Any) -> None:
+    async def _decide_alone(self, offset: int, value: bytes) -> None:
         try:
-            await self.on_signal(_signal_of(event))
+            await self.on_signal(Signal.model_validate_json(value))
         except ValidationError as error:
-            _refused(Topics.SIGNALS, event, str(error))
+            _refused(Topics.SIGNALS, offset, str(error))
         except Exception as error:
             log.exception("decision_fails", topic=Topics.SIGNALS.name)
-            _refused(Topics.SIGNALS, event, type(error).__name__)
+            _refused(Topics.SIGNALS, offset, type(error).__name__)
 
     async def run_results(self, stream: Any) -> None:
         """Process what the executor says on ``llm.actions`` for ever."""
         async for event in stream.noack().events():
-            try:
-                message = action_message.validate_json(event.value or b"")
-                if isinstance(message, ActionResult):
-                    await self.on_result(message)
-                elif isinstance(message, KillSwitch):
-                    await self.on_kill_switch(message)
-            except ValidationError as error:
-                _refused(Topics.ACTIONS, event, str(error))
-            except Exception as error:
-                log.exception("decision_fails", topic=Topics.ACTIONS.name)
-                _refused(Topics.ACTIONS, event, type(error).__name__)
+            for offset, value in records(event):
+                try:
+                    message = action_message.validate_json(value)
+                    if isinstance(message, ActionResult):
+                        await self.on_result(message)
+                    elif isinstance(message, KillSwitch):
+                        await self.on_kill_switch(message)
+                except ValidationError as error:
+                    _refused(Topics.ACTIONS, offset, str(error))
+                except Exception as error:
+                    log.exception("decision_fails", topic=Topics.ACTIONS.name)
+                    _refused(Topics.ACTIONS, offset, type(error).__name__)
             event.ack()
 
     def adopt(self, rules: RuleSet) -> None:
@@ -341,10 +341,6 @@ class AlertAgent:
                 return Topics.ACTIONS, decision
 
 
-def _signal_of(event: Any) -> Signal:
-    return Signal.model_validate_json(event.value or b"")
-
-
-def _refused(topic: Topic, event: Any, detail: str) -> None:
+def _refused(topic: Topic, offset: int, detail: str) -> None:
     metrics.REFUSED.labels(topic=topic.name).inc()
-    log.error("message_refused", topic=topic.name, offset=event.message.offset, error=detail[:500])
+    log.error("message_refused", topic=topic.name, offset=offset, error=detail[:500])

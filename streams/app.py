@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import faust
@@ -25,6 +27,21 @@ Hold = Callable[[Iterable[Any]], None]
 
 _PATIENCE_S: Final = 5.0
 _COPIES_S: Final = 1.0
+_LINGER_S: Final = 0.005
+_BATCH_BYTES: Final = 128 * 1024
+"""How messages of ours gather; without, a request a message, or 16 KiB, would go to the broker."""
+_IN_CHUNKS: Final = (
+    Topics.ACTIONS,
+    Topics.ALERTS,
+    Topics.COMMANDS,
+    Topics.DEAD_LETTER,
+    Topics.ENGINE,
+    Topics.FLAGS,
+    Topics.NOTIFICATIONS,
+    Topics.SIGNALS,
+)
+_FEW: Final = 200
+"""Records in a chunk whose agent shares the loop with others while it takes the chunk apart."""
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -38,8 +55,8 @@ class App(faust.App):  # type: ignore[misc]
     fetch_wait_s: float = 0.5
     """How long the broker may hold a fetch that has no data."""
 
-    chunked: frozenset[str] = frozenset()
-    """Topics whose records are handed over in chunks."""
+    chunked: Mapping[str, int] = MappingProxyType({})
+    """Topics whose records are handed over in chunks, and how many may be in one."""
 
     @property
     def leaving(self) -> bool:
@@ -85,8 +102,8 @@ class App(faust.App):  # type: ignore[misc]
 
         A topic with two agents hands each of them a copy of a message. Faust clears the copies that
         no agent has taken yet, but waits for their acknowledgement, too, if the other agent has
-        acknowledged its own: for ever. What waits here, save chunks, which have one agent, does no
-        harm when it is done twice.
+        acknowledged its own: for ever. What waits here, save requests, which have one agent, does
+        no harm when it is done twice.
         """
         give_up = asyncio.get_running_loop().call_later(_COPIES_S, self._leave_copies)
         try:
@@ -96,7 +113,7 @@ class App(faust.App):  # type: ignore[misc]
 
     def _leave_copies(self) -> None:
         unacked = self.consumer.unacked
-        left = {message for message in unacked if message.topic not in self.chunked}
+        left = {message for message in unacked if message.topic != Topics.REQUESTS.name}
         log.info("rebalance_leaves_messages", messages=len(left))
         unacked -= left
 
@@ -137,6 +154,8 @@ def create_app(settings: Settings) -> App:
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=1024 * 1024,  # of one partition; a larger record comes alone
         producer_acks=-1,
+        producer_linger=_LINGER_S,
+        producer_max_batch_size=_BATCH_BYTES,
         producer_max_request_size=16 * 1024 * 1024,
         key_serializer="raw",
         value_serializer="raw",
@@ -156,6 +175,6 @@ def create_app(settings: Settings) -> App:
         recovery_consistency_check=False,
     )
     app.fetch_wait_s = kafka.fetch_wait_s
-    app.chunked = frozenset({Topics.REQUESTS.name})
+    app.chunked = {Topics.REQUESTS.name: sys.maxsize} | {topic.name: _FEW for topic in _IN_CHUNKS}
     app.transport = Transport(app.conf.broker_consumer, app)
     return app

@@ -1,7 +1,7 @@
 """Records of one partition as one fetch gave them, handed over as a whole.
 
-Faust costs 77 us for each message it hands over (docs/adr/0007), so ``llm.requests`` comes in
-chunks: ``streams.transport`` makes them, the ingest agent takes them apart.
+Faust costs 77 us for each message it hands over (docs/adr/0009), so topics of many records come in
+chunks: ``streams.transport`` makes them, the agents take them apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Chunk", "cut"]
+__all__ = ["Chunk", "cut", "records"]
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -38,17 +38,27 @@ class Chunk:
         return sum(map(len, filter(None, self.values)))
 
 
-def cut(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield fetched records in parts of about 1 MiB, so that what is in hand stays bounded."""
-    sizes = [len(record.value or b"") for record in records]
-    if sum(sizes) <= _CHUNK_BYTES:
-        if records:
-            yield records
+def cut(fetched: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    """Yield records in parts of `most` or about 1 MiB, so that what is in hand stays bounded."""
+    sizes = [len(record.value or b"") for record in fetched]
+    if len(fetched) <= most and sum(sizes) <= _CHUNK_BYTES:
+        if fetched:
+            yield fetched
         return
     start, size = 0, 0
     for place, length in enumerate(sizes):
-        if place > start and size + length > _CHUNK_BYTES:
-            yield records[start:place]
+        if place - start == most or (place > start and size + length > _CHUNK_BYTES):
+            yield fetched[start:place]
             start, size = place, 0
         size += length
-    yield records[start:]
+    yield fetched[start:]
+
+
+def records(event: Any) -> Iterator[tuple[int, bytes]]:
+    """Yield offset and value of each record that a Faust event brings: its chunk's, or its own."""
+    chunk = event.value
+    if not isinstance(chunk, Chunk):
+        yield event.message.offset, chunk or b""
+        return
+    for offset, value in zip(chunk.offsets, chunk.values, strict=True):
+        yield offset, value or b""

@@ -19,6 +19,7 @@ from schemas.command import (
 )
 from schemas.topics import Topics
 from streams import metrics
+from streams.chunk import records
 from streams.dispatch import DispatchAgent
 from streams.letters import Publishes
 from streams.retry import until_done
@@ -59,14 +60,15 @@ class CommandAgent:
     async def run(self, stream: Any) -> None:
         """Carry out ``llm.commands`` for ever; the Faust agent's body."""
         async for event in stream.noack().events():
-            try:
-                await self.on_command(command_message.validate_json(event.value or b""))
-            except ValueError as error:  # pydantic's is one
-                _refused(event, error)
-            except Exception as error:
-                log.exception("command_fails")
-                _refused(event, error)
-            metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
+            for offset, value in records(event):
+                try:
+                    await self.on_command(command_message.validate_json(value))
+                except ValueError as error:  # pydantic's is one
+                    _refused(offset, error)
+                except Exception as error:
+                    log.exception("command_fails")
+                    _refused(offset, error)
+                metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
             event.ack()
 
     async def on_command(self, command: Command) -> None:
@@ -135,13 +137,13 @@ class CommandAgent:
         await until_done("acks", lambda: self._publisher.send_many(Topics.COMMANDS, items))
 
 
-def _refused(event: Any, error: Exception) -> None:
+def _refused(offset: int, error: Exception) -> None:
     metrics.REFUSED.labels(topic=Topics.COMMANDS.name).inc()
     # A ValidationError says which field; other errors are of ours, and say what was expected.
     said = str(error) if isinstance(error, (ValidationError, ValueError)) else type(error).__name__
     log.error(
         "message_refused",
         topic=Topics.COMMANDS.name,
-        offset=event.message.offset,
+        offset=offset,
         error=said[:500],
     )

@@ -24,6 +24,7 @@ from schemas.clock import Clock
 from schemas.settings import GroupingSettings
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.chunk import records
 from streams.notices import Notices
 from streams.silences import Silences
 from streams.trouble import Receives
@@ -90,14 +91,15 @@ class DispatchAgent:
     async def run(self, stream: Any) -> None:
         """Take in ``llm.notifications`` for ever; the Faust agent's body."""
         async for event in stream.noack().events():
-            try:
-                self.take_in(NotificationIntent.model_validate_json(event.value or b""))
-            except ValidationError as error:
-                _refused(Topics.NOTIFICATIONS, event, error)
-            except Exception as error:
-                log.exception("dispatch_fails", topic=Topics.NOTIFICATIONS.name)
-                _refused(Topics.NOTIFICATIONS, event, error)
-            metrics.RECORDS.labels(topic=Topics.NOTIFICATIONS.name).inc()
+            for offset, value in records(event):
+                try:
+                    self.take_in(NotificationIntent.model_validate_json(value))
+                except ValidationError as error:
+                    _refused(Topics.NOTIFICATIONS, offset, error)
+                except Exception as error:
+                    log.exception("dispatch_fails", topic=Topics.NOTIFICATIONS.name)
+                    _refused(Topics.NOTIFICATIONS, offset, error)
+                metrics.RECORDS.labels(topic=Topics.NOTIFICATIONS.name).inc()
             event.ack()
 
     def take_in(self, intent: NotificationIntent) -> None:
@@ -248,11 +250,11 @@ def _heard(known: Member, intent: NotificationIntent) -> int:
     return known.told
 
 
-def _refused(topic: Topic, event: Any, error: Exception) -> None:
+def _refused(topic: Topic, offset: int, error: Exception) -> None:
     metrics.REFUSED.labels(topic=topic.name).inc()
     log.error(
         "message_refused",
         topic=topic.name,
-        offset=event.message.offset,
+        offset=offset,
         error=str(error)[:500],
     )

@@ -19,11 +19,16 @@ from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
 from streams.app import Hold
+from streams.chunk import records
 from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
 from streams.rows import columns_of
 
 __all__ = ["SINKS", "Sink", "SinkAgent"]
+
+_TOGETHER: Final = 5
+_TOGETHER_S: Final = 0.2
+"""How many messages, each perhaps a chunk, are waited for how long to be one insert."""
 
 log = structlog.get_logger(__name__)
 
@@ -194,7 +199,9 @@ class SinkAgent:
 
     async def run(self, stream: Any) -> None:
         """Process the topic for ever; the Faust agent's body."""
-        async for events in stream.noack_take(1_000, within=0.2):
+        async for events in stream.noack_take(_TOGETHER, within=_TOGETHER_S):
+            count = sum(1 for event in events for _ in records(event))
+            metrics.RECORDS.labels(topic=self._sink.topic.name).inc(count)
             try:
                 await self._insert(events)
             except AbandonedError:
@@ -202,9 +209,8 @@ class SinkAgent:
                 continue
             except Exception:
                 # Tocsin made these messages: a fault of ours must not stop the decisions behind.
-                metrics.REFUSED.labels(topic=self._sink.topic.name).inc(len(events))
-                log.exception("sink_fails", table=self._sink.table, messages=len(events))
-            metrics.RECORDS.labels(topic=self._sink.topic.name).inc(len(events))
+                metrics.REFUSED.labels(topic=self._sink.topic.name).inc(count)
+                log.exception("sink_fails", table=self._sink.table, messages=count)
             for event in events:
                 event.ack()
 
@@ -212,27 +218,29 @@ class SinkAgent:
         sink = self._sink
         messages, places = [], []
         for event in events:
-            try:
-                messages.append(sink.message.validate_json(event.value or b""))
-                places.append(event.message)
-            except ValidationError as error:
-                self._refused(event.message, str(error))
+            for offset, value in records(event):
+                place = event.message.partition, offset
+                try:
+                    messages.append(sink.message.validate_json(value))
+                    places.append(place)
+                except ValidationError as error:
+                    self._refused(place, str(error))
         rows = columns_of(messages, sink.columns)
         if sink.placed:
             rows["kafka_log"] = [self._log_id] * len(messages)
-            rows["kafka_partition"] = [place.partition for place in places]
-            rows["kafka_offset"] = [place.offset for place in places]
+            rows["kafka_partition"] = [partition for partition, _ in places]
+            rows["kafka_offset"] = [offset for _, offset in places]
         for row in await insert_each(self._store, sink.table, rows):
             self._refused(places[row.index], row.detail)
 
-    def _refused(self, place: Any, detail: str) -> None:
+    def _refused(self, place: tuple[int, int], detail: str) -> None:
         # Another version's message, or a stranger's: the topic still has it.
         topic = self._sink.topic.name
         metrics.REFUSED.labels(topic=topic).inc()
         log.error(
             "message_refused",
             topic=topic,
-            partition=place.partition,
-            offset=place.offset,
+            partition=place[0],
+            offset=place[1],
             error=detail[:500],
         )

@@ -159,7 +159,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             if tp.topic not in self.app.chunked:
                 single[tp] = part
                 continue
-            for some in cut(part):
+            for some in cut(part, self.app.chunked[tp.topic]):
                 chunk = Chunk(tp.partition, [r.offset for r in some], [r.value for r in some], turn)
                 if not await self._deliver(tp, some[-1], turn, chunk):
                     unread[tp] = some[0].offset

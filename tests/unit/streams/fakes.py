@@ -30,19 +30,19 @@ class FakeEvent:
 class FakeStream:
     """A stream that ends: batches for ``noack_take``, single events for ``events``."""
 
-    def __init__(self, *batches: list[FakeEvent]) -> None:
+    def __init__(self, *batches: list[Any]) -> None:
         self._batches = batches
 
     def noack(self) -> FakeStream:
         return self
 
-    async def noack_take(self, size: int, within: float) -> AsyncIterator[list[FakeEvent]]:
+    async def noack_take(self, size: int, within: float) -> AsyncIterator[list[Any]]:
         assert size > 0
         assert within > 0
         for batch in self._batches:
             yield batch
 
-    async def events(self) -> AsyncIterator[FakeEvent]:
+    async def events(self) -> AsyncIterator[Any]:
         for batch in self._batches:
             for event in batch:
                 yield event

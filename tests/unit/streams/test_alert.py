@@ -21,6 +21,7 @@ from streams import retry
 from streams.alert import AlertAgent
 from streams.silences import Silences
 from tests.support.streams import Log, Outbox
+from tests.unit.streams.fakes import FakeStream
 
 START = 1_790_000_000_000_000
 RULES = """
@@ -245,16 +246,9 @@ async def test_one_rules_fault_keeps_no_other_from_deciding(
 async def test_what_cannot_be_read_is_acknowledged_and_the_next_is_decided() -> None:
     outbox, table = Outbox(), dict[str, str]()
     log = Log(Topics.SIGNALS.name)
-    records = [log.append(b"?"), log.append(signal(0, 0.2).to_json())]
-
-    class Stream:
-        async def noack_take(self, most: int, within: float) -> Any:
-            assert most >= len(records)
-            assert within > 0
-            yield records
-
-    await agent(table, outbox).run(Stream())
-    assert [record.acked for record in records] == [1, 1]
+    events: list[Any] = [log.append(b"?"), log.chunk(b"?", signal(0, 0.2).to_json(), None)]
+    await agent(table, outbox).run(FakeStream(events))
+    assert [event.acked for event in events] == [1, 1]
     assert phases(outbox) == [AlertPhase.FIRING]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -13,6 +15,7 @@ from streams.errors import StoreUnavailableError
 from streams.inserts import Rows
 from streams.sink import SINKS, SinkAgent
 from tests.support.events import NOW_US
+from tests.support.streams import Log
 from tests.unit.streams.fakes import FakeEvent, FakeStore, FakeStream, refuses
 
 ALERTS = next(sink for sink in SINKS if sink.topic is Topics.ALERTS)
@@ -65,6 +68,17 @@ async def test_an_unreadable_message_is_counted_and_its_neighbours_survive(
     assert [row["kafka_offset"] for row in store.tables["alerts"]] == [0, 2]
     assert refused() - before == 1
     assert [event.acked for event in events] == [1, 1, 1]
+
+
+async def test_the_records_of_a_chunk_have_their_own_places() -> None:
+    before, store, log = refused(), FakeStore(), Log(Topics.ALERTS.name, partition=3, offset=7)
+    values = [record(0).value, b"{", record(2).value]
+    events: list[Any] = [log.chunk(*values), log.append(record(9).value)]
+    await SinkAgent(ALERTS, store, "log-1", list).run(FakeStream(events))
+    places = [(row["kafka_partition"], row["kafka_offset"]) for row in store.tables["alerts"]]
+    assert places == [(3, 7), (3, 9), (3, 10)]
+    assert refused() - before == 1
+    assert [event.acked for event in events] == [1, 1]
 
 
 async def test_an_unknown_value_is_no_zero() -> None:

@@ -20,7 +20,7 @@ from schemas.topics import Topics
 from streams import chunk as chunk_module
 from streams import metrics, retry
 from streams.batch import SeenEvents
-from streams.chunk import cut
+from streams.chunk import cut, records
 from streams.errors import AbandonedError, StoreUnavailableError
 from streams.inserts import insert_each
 from streams.letters import DeadLetters
@@ -29,7 +29,7 @@ from streams.retry import until_done
 from streams.rows import event_rows
 from streams.signals import SignalsAgent, series_key
 from tests.support.events import NOW_US, event, numbered_id
-from tests.support.streams import Outbox, Rows, batch_of
+from tests.support.streams import Log, Outbox, Rows, batch_of
 
 
 @pytest.fixture(autouse=True)
@@ -97,17 +97,27 @@ async def test_letters_are_counted_once_they_are_sent() -> None:
     assert counter._value.get() == before + 1
 
 
-def test_fetched_records_are_cut_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_records_are_cut_by_their_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk_module, "_CHUNK_BYTES", 10)
     values = (b"12345", b"12345", b"1", None, b"x" * 50, b"1")
-    records = [SimpleNamespace(value=value) for value in values]
-    assert [[len(r.value or b"") for r in part] for part in cut(records)] == [
-        [5, 5],
-        [1, 0],
-        [50],
-        [1],
-    ]
-    assert list(cut([])) == []
+    fetched = [SimpleNamespace(value=value) for value in values]
+
+    def sizes(most: int) -> list[list[int]]:
+        return [[len(one.value or b"") for one in part] for part in cut(fetched, most)]
+
+    assert sizes(9) == [[5, 5], [1, 0], [50], [1]]
+    assert sizes(1) == [[5], [5], [1], [0], [50], [1]]
+    monkeypatch.setattr(chunk_module, "_CHUNK_BYTES", 1_000)
+    assert sizes(4) == [[5, 5, 1, 0], [50, 1]]
+    assert sizes(6) == [[5, 5, 1, 0, 50, 1]]
+    assert list(cut([], 9)) == []
+
+
+def test_an_event_brings_its_records() -> None:
+    log = Log("topic", partition=1)
+    assert list(records(log.append(b"a"))) == [(0, b"a")]
+    assert list(records(log.append(None))) == [(1, b"")]
+    assert list(records(log.chunk(b"b", None))) == [(2, b"b"), (3, b"")]
 
 
 def test_the_oldest_ids_are_forgotten_first() -> None:

@@ -36,7 +36,7 @@ class Consumer(_Consumer):
             topics=SimpleNamespace(acks_enabled_for=lambda topic: topic != TABLE.topic),
             monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
             rebalancing=False,
-            chunked=frozenset({CHUNKED.topic}),
+            chunked={CHUNKED.topic: 3},
         )
         self.flow_active = True
         self.suspend_flow = asyncio.Event()
