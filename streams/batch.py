@@ -100,3 +100,7 @@ class SeenEvents:
         self._newer.update(ids)
         if len(self._newer) >= self._capacity:
             self._older, self._newer = self._newer, set()
+
+    def learn(self, ids: Iterable[str]) -> None:
+        """Remember ids that the store had before: beside those taken in, of which none goes."""
+        self._older.update(ids)

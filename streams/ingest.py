@@ -180,7 +180,7 @@ class IngestAgent:
             # First the fence, then the look at what lies before it.
             fences = await until_done("announcement", lambda: self._windows.announce(new))
             ids = await until_done("learn", lambda: self._replay.learn(firsts, fences))
-            self._preparer.remember(ids)
+            self._preparer.learn(ids)
 
     def _known(self, chunks: Sequence[Chunk]) -> dict[int, Known]:
         partitions = {chunk.partition for chunk in chunks}

@@ -123,13 +123,13 @@ class Preparer:
             self._told.popleft()()
         return self._prepare(_Records.of(chunks), known)
 
-    def remember(self, event_ids: Iterable[str]) -> None:
-        """Remember ids of events that the store has."""
-        self._told.append(lambda: self._stored.remember(event_ids))
+    def learn(self, event_ids: Iterable[str]) -> None:
+        """Note ids of events that the store has, whoever took them in."""
+        self._told.append(lambda: self._stored.learn(event_ids))
 
     def done(self, prepared: Prepared) -> None:
         """Note that the store has a batch."""
-        self.remember(prepared.event_ids)
+        self._told.append(lambda: self._stored.remember(prepared.event_ids))
         self.forget([prepared])
 
     def forget(self, prepared: Iterable[Prepared]) -> None:

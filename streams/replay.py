@@ -35,6 +35,9 @@ _HELD: Final = """
       AND kafka_offset >= {first:UInt64}
 """
 
+_RECENT_EACH: Final = 25_000
+"""Ids of events stored lately that are asked for, for each partition."""
+
 # Against producers that send an event twice, with a worker's restart in between.
 _RECENT: Final = """
     SELECT event_id
@@ -44,7 +47,7 @@ _RECENT: Final = """
       AND kafka_partition IN {partitions:Array(UInt16)}
       AND end_time > now64(6) - INTERVAL 2 DAY
     ORDER BY ingested_at DESC
-    LIMIT 100000
+    LIMIT {most:UInt32}
 """
 
 
@@ -148,7 +151,8 @@ class Replay:
             counted = await self._tail.up_to(names)
             for partition in again:
                 known[partition].counted_up_to = counted.get(source_name(partition), -1)
-        recent = await self._store.query(_RECENT, parameters) if up_to else []
+        most = {"most": _RECENT_EACH * len(new)}
+        recent = await self._store.query(_RECENT, parameters | most) if up_to else []
         self._known |= known
         return [str(event_id) for (event_id,) in recent]
 

@@ -131,6 +131,17 @@ def test_the_oldest_ids_are_forgotten_first() -> None:
     assert seen.none_of({"a", "b", "x"})
 
 
+def test_ids_learnt_of_partitions_that_come_push_none_out_that_was_taken_in() -> None:
+    seen = SeenEvents(capacity=2)
+    seen.remember(["a", "b"])
+    seen.remember(["c"])
+    for learnt in ("xyz", "uvw"):
+        seen.learn(learnt)
+    assert [event_id in seen for event_id in "abcxyzuvw"] == [True] * 9
+    seen.remember(["d"])  # with c as many as are kept
+    assert [event_id in seen for event_id in "acdxu"] == [False, True, True, False, False]
+
+
 def test_part_of_a_batch_keeps_costs_and_places() -> None:
     events = [event(event_id=numbered_id(i), request_id=f"r{i}") for i in range(3)]
     whole = batch_of(events, (0, 5), (0, 7), (1, 6))
