@@ -15,7 +15,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from schemas.settings import Settings, _known_variables, load_settings
+from schemas.settings import Settings, load_settings
+from schemas.settings.load import known_variables
 from serving.gateway import metrics as gateway_metrics
 from streams import metrics
 from tocsin.api.errors import ApiStartError
@@ -126,7 +127,7 @@ def test_our_services_run_commands_and_set_settings_that_exist(name: str) -> Non
         for command in app.registered_commands
     }
     assert service["command"][0] in commands
-    assert set(service["environment"]) <= _known_variables()
+    assert set(service["environment"]) <= known_variables()
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert (ROOT / service["build"]["dockerfile"]).is_file()
