@@ -8,15 +8,15 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
 from alerting.approval import ignored
-from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.effects import Act, Effect
 from alerting.errors import RulesError
 from alerting.evaluator import Evaluator
 from alerting.identity import fingerprint_in, incident_in
@@ -33,28 +33,23 @@ from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
 from alerting.state import AlertState
 from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
-from schemas.base import Message
 from schemas.command import DecideCommand
 from schemas.signal import Signal
 from schemas.topics import Topic, Topics
 from streams import metrics
+from streams.alert_states import REQUEST, RULES, AlertStates
 from streams.chunk import records
 from streams.decided import DecidedTable
-from streams.early_answers import EARLY, EarlyAnswers
-from streams.evaluated import EVALUATED, Evaluated
+from streams.early_answers import EarlyAnswers
+from streams.effects import message_of
+from streams.evaluated import Evaluated
 from streams.letters import Publishes
-from streams.permission import KILL_SWITCH, POLICY, Permission
+from streams.permission import Permission
 from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
 
 log = structlog.get_logger(__name__)
-
-"""So many signals, or those that come in so many seconds, are decided on together."""
-
-_REQUEST: Final = "request:"
-_RULES: Final = "rules"
-_OTHER: Final = frozenset({EVALUATED, KILL_SWITCH, POLICY, _RULES})
 
 
 class AlertAgent:
@@ -86,6 +81,7 @@ class AlertAgent:
         self._max_lag_us = round(max_lag_s * 1e6)
         self._table = DecidedTable(table, publisher)
         self._permission = Permission(policy, self._table, silences)
+        self._states = AlertStates(self._table)
         self._evaluated = Evaluated(self._table)
         self._early = EarlyAnswers(self._table)
         self._text = text
@@ -153,7 +149,7 @@ class AlertAgent:
         self._evaluator.lagging = self._evaluated.lagging()
         if self._remembers:
             await self._end_alerts_of_old_rules(now_us)
-        for rule, seen in self._evaluator.due(signal, self._live):
+        for rule, seen in self._evaluator.due(signal, self._states.live):
             await self._try_step(rule, seen, now_us)
         if self._evaluator.ends(signal):
             await self._take_over(now_us)
@@ -170,7 +166,7 @@ class AlertAgent:
                 self._table.forget()
 
     async def _take_over(self, now_us: int) -> None:
-        for gone in self._evaluator.take_over(self._live) or ():
+        for gone in self._evaluator.take_over(self._states.live) or ():
             reason = "the rule is no longer in force"
             await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
         if self._text is not None:
@@ -180,21 +176,21 @@ class AlertAgent:
         """Compare the rules with those in force when the table was last written, once."""
         self._remembers = False
         text = self._text() if self._text is not None else ""
-        remembered = self._table.get(_RULES)
+        remembered = self._table.get(RULES)
         if remembered and remembered != text:
             try:
                 old = parse_rules(remembered, "the rules before")
             except RulesError as error:  # written by a version that had other keys
                 log.warning("old_rules_unreadable", error=str(error)[:500])
             else:
-                for gone in self._evaluator.withdrawn(old, self._live()):
+                for gone in self._evaluator.withdrawn(old, self._states.live()):
                     reason = "the rule is no longer in force"
                     await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
         self._remember(text)
 
     def _remember(self, text: str) -> None:
-        if self._table.get(_RULES) != text:
-            self._table[_RULES] = text
+        if self._table.get(RULES) != text:
+            self._table[RULES] = text
 
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
@@ -202,7 +198,7 @@ class AlertAgent:
             await self._hear(result)
 
     async def _hear(self, result: ActionResult) -> None:
-        state = self._state(result.fingerprint)
+        state = self._states.get(result.fingerprint)
         if self._early.keep(result, state):
             log.info("answer_is_early", action_id=result.action_id)
         rule = self._evaluator.rules.by_name.get(state.rule) if state else None
@@ -217,7 +213,7 @@ class AlertAgent:
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
         async with self._deciding():
-            state = self._state(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
+            state = self._states.get(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
             if state is None or state.incident_id != incident_id:
                 return False
             rule = self._evaluator.rules.by_name.get(state.rule)
@@ -232,10 +228,10 @@ class AlertAgent:
         """Let an alert know what somebody decided on an action that it proposed."""
         async with self._deciding():
             # Both are named after their alert.
-            state = self._state(fingerprint_in(incident_in(command.subject)))
+            state = self._states.get(fingerprint_in(incident_in(command.subject)))
             rule = self._evaluator.rules.by_name.get(state.rule) if state else None
             if state is None or rule is None:
-                topic, message = self._message(ignored(command, "no such action was proposed"))
+                topic, message = message_of(ignored(command, "no such action was proposed"))
                 self._table.say(topic, command.subject, message)
                 return
             now_us = max(command.at_us, state.last_us or 0)
@@ -255,12 +251,12 @@ class AlertAgent:
 
     async def _tell_neighbours(self, result: ActionResult) -> None:
         """Let other alerts know of an action that moved their series' traffic away."""
-        key = _REQUEST + result.action_id
+        key = REQUEST + result.action_id
         text = self._table.get(key)
         if not text:
             return
         request = ActionRequested.model_validate_json(text)
-        for state in list(self._live()):
+        for state in list(self._states.live()):
             rule = self._evaluator.rules.by_name.get(state.rule)
             if rule is None:
                 continue
@@ -280,7 +276,7 @@ class AlertAgent:
 
     async def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         blank = AlertState.inactive(rule.name, signal.labels)
-        state = self._state(blank.fingerprint) or blank
+        state = self._states.get(blank.fingerprint) or blank
         self._evaluator.heard.add(state.fingerprint)
         policy = self._permission.of(rule, state, now_us, lagging=self._evaluator.lagging)
         after, effects = step(rule, state, signal, now_us, policy)
@@ -289,56 +285,19 @@ class AlertAgent:
 
     async def _carry_out(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
         for effect in effects:
-            topic, message = self._message(effect)
+            topic, message = message_of(effect)
             self._table.say(topic, state.fingerprint, message)
         for effect in effects:
             if not isinstance(effect, Act):
                 continue
             request = effect.request
-            self._table[_REQUEST + request.action_id] = request.to_json().decode()
+            self._table[REQUEST + request.action_id] = request.to_json().decode()
             self._permission.record(request, now_us)
-        self._store(state)
+        self._states.put(state)
         for effect in effects:
             if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
                 await self._hear(answer)
                 self._early.drop(answer.action_id)
-
-    def _live(self) -> Iterator[AlertState]:
-        """Yield the state of each alert that is not at rest."""
-        for key, text in list(self._table.items()):
-            if key in _OTHER or key.startswith((EARLY, _REQUEST)):
-                continue
-            state = AlertState.model_validate_json(text)
-            if not state.idle:
-                yield state
-
-    def _state(self, fingerprint: str) -> AlertState | None:
-        text = self._table.get(fingerprint)
-        return AlertState.model_validate_json(text) if text else None
-
-    def _store(self, state: AlertState) -> None:
-        if state.idle and not state.incident_id:
-            # An alert that never fired needs no memory, and series come and go without end.
-            if state.fingerprint in self._table:
-                del self._table[state.fingerprint]
-            return
-        self._table[state.fingerprint] = state.to_json().decode()
-
-    @staticmethod
-    def _message(effect: Effect) -> tuple[Topic, Message]:
-        match effect:
-            case Transitioned(transition):
-                return Topics.ALERTS, transition
-            case Notify(intent):
-                return Topics.NOTIFICATIONS, intent
-            case Act(request):
-                return Topics.ACTIONS, request
-            case Judge(verdict):
-                return Topics.ACTIONS, verdict
-            case Proposed(proposal):
-                return Topics.ACTIONS, proposal
-            case Decided(decision):
-                return Topics.ACTIONS, decision
 
 
 def _refused(topic: Topic, offset: int, detail: str) -> None:

@@ -1,0 +1,26 @@
+"""Where each effect of a decision goes."""
+
+from __future__ import annotations
+
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from schemas.base import Message
+from schemas.topics import Topic, Topics
+
+__all__ = ["message_of"]
+
+
+def message_of(effect: Effect) -> tuple[Topic, Message]:
+    """Return the message that carries an effect, and its topic."""
+    match effect:
+        case Transitioned(transition):
+            return Topics.ALERTS, transition
+        case Notify(intent):
+            return Topics.NOTIFICATIONS, intent
+        case Act(request):
+            return Topics.ACTIONS, request
+        case Judge(verdict):
+            return Topics.ACTIONS, verdict
+        case Proposed(proposal):
+            return Topics.ACTIONS, proposal
+        case Decided(decision):
+            return Topics.ACTIONS, decision
