@@ -161,6 +161,7 @@ def last_end_us(client: Client) -> int:
 
 
 def fill(client: Client, start_us: int, windows: int, series: int) -> None:
+    """Fill the store, an hour of windows at a time."""
     begun = time.perf_counter()
     rng = np.random.default_rng(1)
     for first in range(0, windows, 360):
@@ -175,9 +176,10 @@ def measure(process: StoreProcess, options: argparse.Namespace) -> None:
     migrate(settings)
     windows = round(options.days * DAY_S / 10)
     with store_client(settings, settings.database) as client:
-        until_us = last_end_us(client) or time.time_ns() // 10**10 * 10**7
+        held_us = last_end_us(client)
+        until_us = held_us or time.time_ns() // 10**10 * 10**7
         start_us = until_us - windows * 10**7
-        if not last_end_us(client):
+        if not held_us:
             fill(client, start_us, windows, options.series)
         for name, packed, raw in sizes(client):
             print(f"  {name}: {packed:.1f} B a row in the store, {raw:.1f} B unpacked")

@@ -165,10 +165,10 @@ class PackedSketches:
         self._count_bytes = self._lengths * head["count_width"]
         if np.any(_HEAD.itemsize + self._gap_bytes + self._count_bytes != sizes):
             raise SketchError("a packed sketch is not as long as it says")
-        alphas = np.unique(head["alpha"])
-        if alphas.size > 1:
+        if np.any(head["alpha"] != head["alpha"][:1]):
             raise SketchError("packed sketches of several alphas")
-        self.alpha = int(alphas[0]) / round(1 / _ALPHA_UNIT) if alphas.size else DEFAULT_ALPHA
+        alpha = head["alpha"][:1].tolist()
+        self.alpha = alpha[0] / round(1 / _ALPHA_UNIT) if alpha else DEFAULT_ALPHA
         self._head = head
         self.zeros = np.zeros(offsets.size - 1, np.int64)
         self.zeros[self._rows] = head["zeros"]
