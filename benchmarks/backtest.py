@@ -125,10 +125,11 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100)
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--store", type=Path, help="keep the store here, filled by the first run")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
-        StoreProcess(Path(directory), password=PASSWORD) as process,
+        StoreProcess(options.store or Path(directory), password=PASSWORD) as process,
     ):
         measure(process, options)
 
@@ -153,25 +154,35 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def last_end_us(client: Client) -> int:
+    """Return where the windows of the store end; 0 without any."""
+    rows = client.query("SELECT toUnixTimestamp64Micro(max(window_end)) FROM windows")
+    return int(rows.result_rows[0][0])
+
+
+def fill(client: Client, start_us: int, windows: int, series: int) -> None:
+    """Fill the store, an hour of windows at a time."""
+    begun = time.perf_counter()
+    rng = np.random.default_rng(1)
+    for first in range(0, windows, 360):
+        count = min(360, windows - first)
+        client.insert_arrow("windows", hour_of_windows(rng, start_us, first, count, series))
+    print(f"{windows * series} rows, filled in {time.perf_counter() - begun:.1f} s")
+
+
 def measure(process: StoreProcess, options: argparse.Namespace) -> None:
     port, store_pid = process.address.port, process.pid
     settings = ClickHouseSettings(host="127.0.0.1", port=port, password=PASSWORD)
     migrate(settings)
     windows = round(options.days * DAY_S / 10)
-    until_us = time.time_ns() // 10**10 * 10**7
-    start_us = until_us - windows * 10**7
-    begun = time.perf_counter()
     with store_client(settings, settings.database) as client:
-        rng = np.random.default_rng(1)
-        for first in range(0, windows, 360):
-            count = min(360, windows - first)
-            client.insert_arrow(
-                "windows", hour_of_windows(rng, start_us, first, count, options.series)
-            )
-        print(f"windows: {windows * options.series} rows")
+        held_us = last_end_us(client)
+        until_us = held_us or time.time_ns() // 10**10 * 10**7
+        start_us = until_us - windows * 10**7
+        if not held_us:
+            fill(client, start_us, windows, options.series)
         for name, packed, raw in sizes(client):
             print(f"  {name}: {packed:.1f} B a row in the store, {raw:.1f} B unpacked")
-        print(f"filled in {time.perf_counter() - begun:.1f} s")
         store_s, own_s = cpu_s(store_pid), time.process_time()
         begun = time.perf_counter()
         profile = cProfile.Profile()

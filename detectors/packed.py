@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from detectors.buckets import Buckets
@@ -150,8 +151,9 @@ class PackedSketches:
         starts, sizes = offsets[:-1][self._rows], sizes[self._rows]
         if sizes.size and int(sizes.min()) < _HEAD.itemsize:
             raise SketchError("a packed sketch is shorter than its head")
-        bytes_ = data[starts[:, None] + np.arange(_HEAD.itemsize)]
-        head = np.ascontiguousarray(bytes_).view(_HEAD).reshape(-1)
+        head = np.empty(0, _HEAD)
+        if starts.size:
+            head = sliding_window_view(data, _HEAD.itemsize)[starts].view(_HEAD).reshape(-1)
         if np.any(head["version"] != _VERSION):
             raise SketchError(f"a packed sketch of a version other than {_VERSION}")
         if np.any((head["gap_width"] < 1) | (head["gap_width"] > 2)):
@@ -163,10 +165,10 @@ class PackedSketches:
         self._count_bytes = self._lengths * head["count_width"]
         if np.any(_HEAD.itemsize + self._gap_bytes + self._count_bytes != sizes):
             raise SketchError("a packed sketch is not as long as it says")
-        alphas = np.unique(head["alpha"])
-        if alphas.size > 1:
+        if np.any(head["alpha"] != head["alpha"][:1]):
             raise SketchError("packed sketches of several alphas")
-        self.alpha = int(alphas[0]) / round(1 / _ALPHA_UNIT) if alphas.size else DEFAULT_ALPHA
+        alpha = head["alpha"][:1].tolist()
+        self.alpha = alpha[0] / round(1 / _ALPHA_UNIT) if alpha else DEFAULT_ALPHA
         self._head = head
         self.zeros = np.zeros(offsets.size - 1, np.int64)
         self.zeros[self._rows] = head["zeros"]
@@ -214,24 +216,22 @@ class PackedSketches:
 
     def _count(self) -> None:
         """Tell sketches apart by how wide their figures are, and count their values."""
-        for gap_width in (1, 2):
-            for count_width in (0, *_WIDTHS):
-                found = (self._head["gap_width"] == gap_width) & (self._lengths > 0)
-                found &= self._head["count_width"] == count_width
-                if not found.any():
-                    continue
-                lengths = self._lengths[found]
-                ends = np.cumsum(lengths)
-                gaps = self._bytes(found, counts=False).view(f"<u{gap_width}")
-                sums = np.cumsum(gaps, dtype=np.int64)
-                # The first gap of a sketch is 0, so the sum at its first entry is that before it.
-                firsts = self._head["first"][found].astype(np.int64)
-                kind = _Kind(found, count_width, lengths, ends, sums, sums[ends - lengths], firsts)
-                self._kinds.append(kind)
-                counts = self._counts(kind)
-                self.counts[self._rows[found]] += (
-                    lengths if counts is None else np.add.reduceat(counts, ends - lengths)
-                )
+        widths = self._head["gap_width"] * np.uint8(16) + self._head["count_width"]
+        for both in np.unique(widths[self._lengths > 0]).tolist():
+            gap_width, count_width = divmod(both, 16)
+            found = (widths == both) & (self._lengths > 0)
+            lengths = self._lengths[found]
+            ends = np.cumsum(lengths)
+            gaps = self._bytes(found, counts=False).view(f"<u{gap_width}")
+            sums = np.cumsum(gaps, dtype=np.int64)
+            # The first gap of a sketch is 0, so the sum at its first entry is that before it.
+            firsts = self._head["first"][found].astype(np.int64)
+            kind = _Kind(found, count_width, lengths, ends, sums, sums[ends - lengths], firsts)
+            self._kinds.append(kind)
+            counts = self._counts(kind)
+            self.counts[self._rows[found]] += (
+                lengths if counts is None else np.add.reduceat(counts, ends - lengths)
+            )
 
     def _places(self, kind: _Kind, bases: NDArray[np.int64]) -> NDArray[np.int64]:
         shifts = bases[self._rows[kind.found]] + kind.firsts - kind.before

@@ -1,15 +1,15 @@
 """Quantiles over the lookbacks of many series at once, from packed sketches, in numpy.
 
 What ``DDSketch.quantile`` says of merged windows is said here of each window's end, to the last
-bit: a table of (series, window, bucket) is summed up over the windows, so that a lookback is the
-difference of two of its rows; its quantile is looked for in blocks of buckets first.
+bit: a table of (window, series, bucket) is summed up over the buckets and then over the windows, so
+that the difference of two of its rows is how many values of a lookback lie at each bucket or below;
+its quantile is looked for by bisection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from detectors.packed import PackedSketches
 from detectors.sketch import DEFAULT_ALPHA
 
 __all__ = ["Lookback", "SlidingQuantiles"]
-
-_BLOCK: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,8 @@ class Lookback:
 
 class SlidingQuantiles:
     """Follow lookbacks over stretches of windows, one stretch after the other.
+
+    A lookback of a series may hold 2**32 - 1 values.
 
     Args:
         series: how many there are.
@@ -55,7 +55,7 @@ class SlidingQuantiles:
         self._alpha = alpha
         self._reach = max((item.windows for item in lookbacks), default=1)
         self._low = 0
-        self._tail = np.zeros((self._reach, series, _BLOCK), np.int32)
+        self._tail = np.zeros((self._reach, series, 1), np.uint32)
         self._zeros = np.zeros((self._reach, series), np.int64)
 
     def add(
@@ -90,7 +90,8 @@ class SlidingQuantiles:
         zeros = np.bincount(windows * self._series + series, packed.zeros, cells)
         # Row 0 of the sums is nothing, row n the sum of the first n windows.
         rows = self._reach + stretch
-        sums = np.zeros((rows + 1, self._series, width), np.int32)
+        sums = np.empty((rows + 1, self._series, width), np.uint32)
+        sums[0] = 0
         sums[1 : self._reach + 1] = self._tail
         sums[self._reach + 1 :] = new
         self._tail = sums[-self._reach :].copy()
@@ -98,12 +99,11 @@ class SlidingQuantiles:
         below[1 : self._reach + 1] = self._zeros
         below[self._reach + 1 :] = zeros.reshape(stretch, self._series)
         self._zeros = below[-self._reach :].copy()
+        np.cumsum(sums, axis=2, out=sums)
         for row in range(1, rows + 1):  # a row at a time is faster than numpy's cumsum
             sums[row] += sums[row - 1]  # it may wrap around: differences come out all the same
         np.cumsum(below, axis=0, out=below)
-        blocks = sums.reshape(rows + 1, self._series, width // _BLOCK, _BLOCK)
-        coarse = blocks.sum(axis=3, dtype=np.int32)
-        return [self._say(item, blocks, coarse, below) for item in self._lookbacks]
+        return [self._say(item, sums, below) for item in self._lookbacks]
 
     def _widen(self, low: int, high: int) -> int:
         """Make room for keys from ``low`` to ``high``; return how many keys there is room for."""
@@ -111,8 +111,8 @@ class SlidingQuantiles:
         some = np.flatnonzero(tail.any(axis=(0, 1)))
         if some.size:
             low, high = min(low, self._low + int(some[0])), max(high, self._low + int(some[-1]))
-        width = -(-(high - low + 1) // _BLOCK) * _BLOCK
-        self._tail = np.zeros((self._reach, self._series, width), np.int32)
+        width = high - low + 1
+        self._tail = np.zeros((self._reach, self._series, width), np.uint32)
         if some.size:
             first, last = int(some[0]), int(some[-1]) + 1
             at = self._low + first - low
@@ -121,26 +121,43 @@ class SlidingQuantiles:
         return width
 
     def _say(
-        self,
-        item: Lookback,
-        blocks: NDArray[np.int32],
-        coarse: NDArray[np.int32],
-        below: NDArray[np.int64],
+        self, item: Lookback, sums: NDArray[np.uint32], below: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         first = self._reach + 1
         new, old = slice(first, None), slice(first - item.windows, -item.windows)
         zeros = below[new] - below[old]
-        ends = np.cumsum(coarse[new] - coarse[old], axis=2, dtype=np.int64)
-        counts = ends[:, :, -1] + zeros
+        counts = sums[new, :, -1] - sums[old, :, -1] + zeros
         ranks = np.minimum((item.level * counts).astype(np.int64), counts - 1) - zeros
-        block = (ends <= ranks[:, :, None]).sum(axis=2)
-        block = np.minimum(block, coarse.shape[2] - 1)
-        before = np.take_along_axis(ends, np.maximum(block - 1, 0)[:, :, None], 2)[:, :, 0]
-        before = np.where(block > 0, before, 0)
-        windows = np.arange(first, blocks.shape[0])[:, None]
-        series = np.arange(self._series)[None, :]
-        fine = blocks[windows, series, block] - blocks[windows - item.windows, series, block]
-        fine_ends = np.cumsum(fine, axis=2, dtype=np.int64) + before[:, :, None]
-        keys = self._low + block * _BLOCK + (fine_ends <= ranks[:, :, None]).sum(axis=2)
+        keys = self._low + _places(sums, item.windows, first, ranks)
         values = np.where(ranks < 0, 0.0, middles_of(keys, self._alpha))
         return np.where(counts > 0, values, np.nan).T, counts.T
+
+
+def _places(
+    sums: NDArray[np.uint32], windows: int, first: int, ranks: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the bucket where each rank lies, by bisection.
+
+    Args:
+        sums: how many values the windows up to a row hold in a bucket or below, shape (rows,
+            series, buckets).
+        windows: how many a lookback has.
+        first: the row at which the first lookback ends.
+        ranks: how many values of each lookback lie below what is looked for, shape (rows - first,
+            series).
+
+    """
+    width = sums.shape[2]
+    flat = sums.reshape(-1)
+    rows = np.arange(first * ranks.shape[1], sums.shape[0] * ranks.shape[1]) * width
+    earlier = windows * ranks.shape[1] * width
+    places = np.zeros(ranks.size, np.int64)
+    step = 1 << width.bit_length() - 1
+    while step:
+        # Up to `step` more buckets are passed where all of them hold no more than the rank.
+        last = places + step - 1
+        at = rows + np.minimum(last, width - 1)
+        passed = (flat[at] - flat[at - earlier] <= ranks.reshape(-1)) & (last < width)
+        places += step * passed
+        step //= 2
+    return places.reshape(ranks.shape)

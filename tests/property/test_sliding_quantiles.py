@@ -59,6 +59,17 @@ def test_every_lookback_is_the_quantile_of_its_windows_merged(
         begin += stretch
 
 
+def test_sums_that_no_longer_fit_say_the_same() -> None:
+    sketch = DDSketch.of_buckets(np.array([3, 40]), np.array([2 * 10**9, 10**9]), 0, 0.005)
+    stretch = 4  # 12e9 in all, more than 2**32, and 3e9 in a lookback
+    told = SlidingQuantiles(1, [Lookback(1, 0.5), Lookback(1, 0.9)]).add(
+        packed_of([sketch] * stretch), np.zeros(stretch, np.int64), np.arange(stretch), stretch
+    )
+    for (values, counts), level in zip(told, (0.5, 0.9), strict=True):
+        assert values.tolist() == [[sketch.quantile(level)] * stretch]
+        assert counts.tolist() == [[3 * 10**9] * stretch]
+
+
 def test_what_cannot_be_asked_is_refused() -> None:
     for wrong in (Lookback(0, 0.5), Lookback(1, 1.5)):
         with pytest.raises(SketchError, match="lookbacks"):

@@ -168,7 +168,6 @@ class Windows:
         }
         if self._percentiles is not None:
             columns |= self._percentiles.columns
-            tail += " ORDER BY window_end"
         # The table is ordered by series: little at a time would read most of it again and again.
         most = max(_LEAST, _ROWS * self.ends.size // max(1, count))
         spans = [(low, min(low + most, self.ends.size)) for low in range(0, self.ends.size, most)]
