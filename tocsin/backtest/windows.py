@@ -191,7 +191,7 @@ class Windows:
         for name, matrix in self._figures.items():
             # In float64, exact up to 2**53: nine million dollars in one window of a group.
             sums = np.bincount(flat, numbers_of(found, name), len(self._groups) * (high - low))
-            matrix[:, low:high] += sums.reshape(-1, high - low).astype(matrix.dtype)
+            matrix[:, low:high] = sums.reshape(-1, high - low)
         if self._percentiles is not None:
             self._percentiles.add(found, group, place, low, high - low)
 
