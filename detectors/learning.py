@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -23,7 +23,7 @@ class Learner(Protocol):
 L = TypeVar("L", bound=Learner)
 
 
-class Learning(Generic[L]):
+class Learning(ABC, Generic[L]):
     """Keeps a learner for each group, and what they learnt since somebody asked."""
 
     def __init__(self) -> None:

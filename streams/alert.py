@@ -8,7 +8,7 @@ replay decides the same again under the same ids, which every receiver takes onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from alerting.approval import ignored
 from alerting.effects import Act, Effect
 from alerting.errors import RulesError
-from alerting.evaluator import Evaluator
+from alerting.evaluator import Evaluator, Withdrawn
 from alerting.identity import fingerprint_in, incident_in
 from alerting.machine import (
     on_acknowledge,
@@ -35,7 +35,7 @@ from alerting.state import AlertState
 from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
 from schemas.command import DecideCommand
 from schemas.signal import Signal
-from schemas.topics import Topic, Topics
+from schemas.topics import Topics
 from streams import metrics
 from streams.alert_states import REQUEST, RULES, AlertStates
 from streams.chunk import records
@@ -45,6 +45,7 @@ from streams.effects import message_of
 from streams.evaluated import Evaluated
 from streams.letters import Publishes
 from streams.permission import Permission
+from streams.refused import refused
 from streams.silences import Silences
 
 __all__ = ["AlertAgent"]
@@ -105,26 +106,25 @@ class AlertAgent:
         try:
             await self.on_signal(Signal.model_validate_json(value))
         except ValidationError as error:
-            _refused(Topics.SIGNALS, offset, str(error))
+            refused(Topics.SIGNALS, offset, str(error))
         except Exception as error:
             log.exception("decision_fails", topic=Topics.SIGNALS.name)
-            _refused(Topics.SIGNALS, offset, type(error).__name__)
+            refused(Topics.SIGNALS, offset, type(error).__name__)
 
     async def run_results(self, stream: Any) -> None:
         """Process what the executor says on ``llm.actions`` for ever."""
         async for event in stream.noack().events():
-            for offset, value in records(event):
-                try:
-                    message = action_message.validate_json(value)
-                    if isinstance(message, ActionResult):
-                        await self.on_result(message)
-                    elif isinstance(message, KillSwitch):
-                        await self.on_kill_switch(message)
-                except ValidationError as error:
-                    _refused(Topics.ACTIONS, offset, str(error))
-                except Exception as error:
-                    log.exception("decision_fails", topic=Topics.ACTIONS.name)
-                    _refused(Topics.ACTIONS, offset, type(error).__name__)
+            try:
+                message = action_message.validate_json(event.value or b"")
+                if isinstance(message, ActionResult):
+                    await self.on_result(message)
+                elif isinstance(message, KillSwitch):
+                    await self.on_kill_switch(message)
+            except ValidationError as error:
+                refused(Topics.ACTIONS, event.message.offset, str(error))
+            except Exception as error:
+                log.exception("decision_fails", topic=Topics.ACTIONS.name)
+                refused(Topics.ACTIONS, event.message.offset, type(error).__name__)
             event.ack()
 
     def adopt(self, rules: RuleSet) -> None:
@@ -166,9 +166,7 @@ class AlertAgent:
                 self._table.forget()
 
     async def _take_over(self, now_us: int) -> None:
-        for gone in self._evaluator.take_over(self._states.live) or ():
-            reason = "the rule is no longer in force"
-            await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+        await self._withdraw(self._evaluator.take_over(self._states.live) or (), now_us)
         if self._text is not None:
             self._remember(self._text())
 
@@ -183,10 +181,13 @@ class AlertAgent:
             except RulesError as error:  # written by a version that had other keys
                 log.warning("old_rules_unreadable", error=str(error)[:500])
             else:
-                for gone in self._evaluator.withdrawn(old, self._states.live()):
-                    reason = "the rule is no longer in force"
-                    await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+                await self._withdraw(self._evaluator.withdrawn(old, self._states.live()), now_us)
         self._remember(text)
+
+    async def _withdraw(self, withdrawn: Iterable[Withdrawn], now_us: int) -> None:
+        for gone in withdrawn:
+            reason = "the rule is no longer in force"
+            await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
 
     def _remember(self, text: str) -> None:
         if self._table.get(RULES) != text:
@@ -213,7 +214,7 @@ class AlertAgent:
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
         async with self._deciding():
-            state = self._states.get(incident_id.rsplit("-", 1)[0])  # named after its fingerprint
+            state = self._states.get(fingerprint_in(incident_id))
             if state is None or state.incident_id != incident_id:
                 return False
             rule = self._evaluator.rules.by_name.get(state.rule)
@@ -298,8 +299,3 @@ class AlertAgent:
             if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
                 await self._hear(answer)
                 self._early.drop(answer.action_id)
-
-
-def _refused(topic: Topic, offset: int, detail: str) -> None:
-    metrics.REFUSED.labels(topic=topic.name).inc()
-    log.error("message_refused", topic=topic.name, offset=offset, error=detail[:500])

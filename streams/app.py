@@ -30,16 +30,8 @@ _COPIES_S: Final = 1.0
 _LINGER_S: Final = 0.005
 _BATCH_BYTES: Final = 128 * 1024
 """How messages of ours gather; without, a request a message, or 16 KiB, would go to the broker."""
-_IN_CHUNKS: Final = (
-    Topics.ACTIONS,
-    Topics.ALERTS,
-    Topics.COMMANDS,
-    Topics.DEAD_LETTER,
-    Topics.ENGINE,
-    Topics.FLAGS,
-    Topics.NOTIFICATIONS,
-    Topics.SIGNALS,
-)
+_IN_CHUNKS: Final = (Topics.SIGNALS, Topics.ALERTS, Topics.NOTIFICATIONS)
+"""Topics of which thousands of records may come at once."""
 _FEW: Final = 200
 """Records in a chunk whose agent shares the loop with others while it takes the chunk apart."""
 

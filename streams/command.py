@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
 from alerting.intent import Acknowledgement
 from schemas.command import (
@@ -19,9 +18,9 @@ from schemas.command import (
 )
 from schemas.topics import Topics
 from streams import metrics
-from streams.chunk import records
 from streams.dispatch import DispatchAgent
 from streams.letters import Publishes
+from streams.refused import refused
 from streams.retry import until_done
 from streams.silences import Silences
 
@@ -60,15 +59,15 @@ class CommandAgent:
     async def run(self, stream: Any) -> None:
         """Carry out ``llm.commands`` for ever; the Faust agent's body."""
         async for event in stream.noack().events():
-            for offset, value in records(event):
-                try:
-                    await self.on_command(command_message.validate_json(value))
-                except ValueError as error:  # pydantic's is one
-                    _refused(offset, error)
-                except Exception as error:
-                    log.exception("command_fails")
-                    _refused(offset, error)
-                metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
+            try:
+                await self.on_command(command_message.validate_json(event.value or b""))
+            except ValueError as error:  # pydantic's is one
+                # A ValidationError says which field; others of ours say what was expected.
+                refused(Topics.COMMANDS, event.message.offset, str(error))
+            except Exception as error:
+                log.exception("command_fails")
+                refused(Topics.COMMANDS, event.message.offset, type(error).__name__)
+            metrics.RECORDS.labels(topic=Topics.COMMANDS.name).inc()
             event.ack()
 
     async def on_command(self, command: Command) -> None:
@@ -135,15 +134,3 @@ class CommandAgent:
             if one.open and one.acknowledged is None
         ]
         await until_done("acks", lambda: self._publisher.send_many(Topics.COMMANDS, items))
-
-
-def _refused(offset: int, error: Exception) -> None:
-    metrics.REFUSED.labels(topic=Topics.COMMANDS.name).inc()
-    # A ValidationError says which field; other errors are of ours, and say what was expected.
-    said = str(error) if isinstance(error, (ValidationError, ValueError)) else type(error).__name__
-    log.error(
-        "message_refused",
-        topic=Topics.COMMANDS.name,
-        offset=offset,
-        error=said[:500],
-    )

@@ -22,10 +22,11 @@ from alerting.inhibit import Inhibition
 from alerting.intent import NotificationIntent, NotifyEvent
 from schemas.clock import Clock
 from schemas.settings import GroupingSettings
-from schemas.topics import Topic, Topics
+from schemas.topics import Topics
 from streams import metrics
 from streams.chunk import records
 from streams.notices import Notices
+from streams.refused import refused
 from streams.silences import Silences
 from streams.trouble import Receives
 
@@ -95,10 +96,10 @@ class DispatchAgent:
                 try:
                     self.take_in(NotificationIntent.model_validate_json(value))
                 except ValidationError as error:
-                    _refused(Topics.NOTIFICATIONS, offset, error)
+                    refused(Topics.NOTIFICATIONS, offset, str(error))
                 except Exception as error:
                     log.exception("dispatch_fails", topic=Topics.NOTIFICATIONS.name)
-                    _refused(Topics.NOTIFICATIONS, offset, error)
+                    refused(Topics.NOTIFICATIONS, offset, str(error))
                 metrics.RECORDS.labels(topic=Topics.NOTIFICATIONS.name).inc()
             event.ack()
 
@@ -248,13 +249,3 @@ def _heard(known: Member, intent: NotificationIntent) -> int:
     if ack is not None and known.ack_told and intent.news == (ack.line,):
         return intent.revision
     return known.told
-
-
-def _refused(topic: Topic, offset: int, error: Exception) -> None:
-    metrics.REFUSED.labels(topic=topic.name).inc()
-    log.error(
-        "message_refused",
-        topic=topic.name,
-        offset=offset,
-        error=str(error)[:500],
-    )

@@ -16,11 +16,5 @@ def message_of(effect: Effect) -> tuple[Topic, Message]:
             return Topics.ALERTS, transition
         case Notify(intent):
             return Topics.NOTIFICATIONS, intent
-        case Act(request):
-            return Topics.ACTIONS, request
-        case Judge(verdict):
-            return Topics.ACTIONS, verdict
-        case Proposed(proposal):
-            return Topics.ACTIONS, proposal
-        case Decided(decision):
-            return Topics.ACTIONS, decision
+        case Act(message) | Judge(message) | Proposed(message) | Decided(message):
+            return Topics.ACTIONS, message

@@ -15,7 +15,6 @@ from schemas.engine import EngineSample
 from schemas.signal import Signal, SignalQuery
 from schemas.topics import Topics
 from streams import metrics
-from streams.chunk import records
 from streams.past import Past
 
 __all__ = ["EngineAgent"]
@@ -57,12 +56,11 @@ class EngineAgent:
     async def run(self, stream: Any) -> None:
         """Process ``llm.engine`` for ever; the Faust agent's body."""
         async for event in stream.noack().events():
-            for _, value in records(event):
-                try:
-                    self._engines.add(EngineSample.model_validate_json(value))
-                except ValidationError as error:
-                    metrics.REFUSED.labels(topic=Topics.ENGINE.name).inc()
-                    log.error("engine_sample_refused", error=str(error)[:500])
+            try:
+                self._engines.add(EngineSample.model_validate_json(event.value or b""))
+            except ValidationError as error:
+                metrics.REFUSED.labels(topic=Topics.ENGINE.name).inc()
+                log.error("engine_sample_refused", error=str(error)[:500])
             event.ack()
 
     def take_in(self, windows: Sequence[Window]) -> None:

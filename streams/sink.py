@@ -22,13 +22,12 @@ from streams.app import Hold
 from streams.chunk import records
 from streams.errors import AbandonedError
 from streams.inserts import Inserts, insert_each
+from streams.refused import refused
 from streams.rows import columns_of
 
 __all__ = ["SINKS", "Sink", "SinkAgent"]
 
-_TOGETHER: Final = 5
-_TOGETHER_S: Final = 0.2
-"""How many messages, each perhaps a chunk, are waited for how long to be one insert."""
+_WITHIN_S: Final = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -191,56 +190,50 @@ SINKS: Final = (
 class SinkAgent:
     """Writes one topic into one table; rows that repeat after a crash replace themselves."""
 
-    def __init__(self, sink: Sink, store: Inserts, log_id: str, hold: Hold) -> None:
+    def __init__(
+        self, sink: Sink, store: Inserts, log_id: str, hold: Hold, most: int = 1_000
+    ) -> None:
         self._sink = sink
         self._store = store
         self._log_id = log_id
         self._hold = hold
+        self._most = most
 
     async def run(self, stream: Any) -> None:
         """Process the topic for ever; the Faust agent's body."""
-        async for events in stream.noack_take(_TOGETHER, within=_TOGETHER_S):
-            count = sum(1 for event in events for _ in records(event))
-            metrics.RECORDS.labels(topic=self._sink.topic.name).inc(count)
+        async for events in stream.noack_take(self._most, within=_WITHIN_S):
+            messages = [
+                (event.message.partition, offset, value)
+                for event in events
+                for offset, value in records(event)
+            ]
             try:
-                await self._insert(events)
+                await self._insert(messages)
             except AbandonedError:
                 self._hold(events)
                 continue
             except Exception:
                 # Tocsin made these messages: a fault of ours must not stop the decisions behind.
-                metrics.REFUSED.labels(topic=self._sink.topic.name).inc(count)
-                log.exception("sink_fails", table=self._sink.table, messages=count)
+                metrics.REFUSED.labels(topic=self._sink.topic.name).inc(len(messages))
+                log.exception("sink_fails", table=self._sink.table, messages=len(messages))
+            metrics.RECORDS.labels(topic=self._sink.topic.name).inc(len(messages))
             for event in events:
                 event.ack()
 
-    async def _insert(self, events: Sequence[Any]) -> None:
+    async def _insert(self, found: Sequence[tuple[int, int, bytes]]) -> None:
         sink = self._sink
         messages, places = [], []
-        for event in events:
-            for offset, value in records(event):
-                place = event.message.partition, offset
-                try:
-                    messages.append(sink.message.validate_json(value))
-                    places.append(place)
-                except ValidationError as error:
-                    self._refused(place, str(error))
+        for partition, offset, value in found:
+            try:
+                messages.append(sink.message.validate_json(value))
+                places.append((partition, offset))
+            except ValidationError as error:
+                refused(sink.topic, offset, str(error), partition=partition)
         rows = columns_of(messages, sink.columns)
         if sink.placed:
             rows["kafka_log"] = [self._log_id] * len(messages)
             rows["kafka_partition"] = [partition for partition, _ in places]
             rows["kafka_offset"] = [offset for _, offset in places]
         for row in await insert_each(self._store, sink.table, rows):
-            self._refused(places[row.index], row.detail)
-
-    def _refused(self, place: tuple[int, int], detail: str) -> None:
-        # Another version's message, or a stranger's: the topic still has it.
-        topic = self._sink.topic.name
-        metrics.REFUSED.labels(topic=topic).inc()
-        log.error(
-            "message_refused",
-            topic=topic,
-            partition=place[0],
-            offset=place[1],
-            error=detail[:500],
-        )
+            partition, offset = places[row.index]
+            refused(sink.topic, offset, row.detail, partition=partition)

@@ -59,6 +59,8 @@ Body = Callable[[Any], Awaitable[None]]
 
 _HOUR_S: Final = 3_600.0
 _CHUNKS_WAITING: Final = 4
+_ROWS: Final = 1_000
+"""How many a sink inserts at once."""
 
 
 def build_app(
@@ -192,7 +194,8 @@ def build_app(
     for outbox_agent in outboxes:
         app.task(outbox_agent.work)
     for sink in SINKS:
-        body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold).run
+        most = _ROWS // app.chunked.get(sink.topic.name, 1)
+        body = SinkAgent(sink, sink_store, settings.kafka.log_id, app.hold, most).run
         _agent(app, sink.topic, f"sink-{sink.table}", body)
 
     flush_s = max(0.1, streams.flush_s / scale)
@@ -249,9 +252,10 @@ def _agent(app: App, topic: Topic, name: str, body: Body) -> None:
         await body(stream)
 
     source = app.topic(topic.name, key_type=bytes, value_type=bytes)
-    if topic.name in app.chunked:
-        # A chunk is a megabyte, so few of them may wait. Faust's app.topic() takes a maxsize, too,
-        # but forgets it.
+    if topic == Topics.REQUESTS:
+        # A chunk of these is a megabyte, so few may wait; of others one may be but a record, and
+        # who waits for a store that is away must not hold up all topics. Faust's app.topic() takes
+        # a maxsize, too, but forgets it.
         source.maxsize = _CHUNKS_WAITING
     app.agent(source, name=name)(agent)
 
