@@ -8,7 +8,7 @@ from alerting.intent import NotificationIntent
 from schemas.action import ActionDecided, ActionProposed, ActionRequested, ActionVerdict
 from schemas.alert import AlertTransition
 
-__all__ = ["Act", "Decided", "Effect", "Judge", "Notify", "Proposed", "Transitioned"]
+__all__ = ["Act", "Decided", "Effect", "Judge", "Notify", "Proposed", "Stands", "Transitioned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,13 @@ class Transitioned:
 @dataclass(frozen=True, slots=True)
 class Notify:
     """Tell people; at most one for each decision."""
+
+    intent: NotificationIntent
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """Say an open incident's state again, under its old revision: news to nobody who knows it."""
 
     intent: NotificationIntent
 
@@ -53,4 +60,4 @@ class Decided:
     decision: ActionDecided
 
 
-Effect = Transitioned | Notify | Act | Judge | Proposed | Decided
+Effect = Transitioned | Notify | Stands | Act | Judge | Proposed | Decided

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Stands, Transitioned
 from alerting.evaluator import Evaluator
 from alerting.identity import fingerprint_of
 from alerting.intent import NotificationIntent
@@ -178,8 +178,8 @@ class Rehearsal:
                     self.verdicts.append(verdict)
                 case Act(request):
                     self.policy = self.policy.record(request, now_us)
-                case Proposed() | Decided():
-                    pass  # the transition says so, too
+                case Proposed() | Decided() | Stands():
+                    pass  # a transition said so, too
         self.decided += len(acts)
         for request in requests:
             result = self._answer(request)

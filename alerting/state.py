@@ -156,6 +156,7 @@ class AlertState(Message):
         awaiting: the action that waits for approval.
         acknowledged: who looks after this incident; None while nobody does.
         fired: when this alert fired lately, over all its episodes; what flapping is told by.
+        told_us: when the newest intent was made or said again.
         said_no_data, held: what was said already, so that it is said once.
     """
 
@@ -186,6 +187,7 @@ class AlertState(Message):
     history: tuple[LadderNote, ...] = ()
     acknowledged: Acknowledged | None = None
     fired: tuple[Micros, ...] = ()
+    told_us: Micros | None = None
     said_no_data: bool = False
     held: bool = False
 

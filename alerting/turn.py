@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Stands, Transitioned
 from alerting.identity import incident_in
 from alerting.incident import compose
-from alerting.intent import LadderNote, NotifyEvent
+from alerting.intent import LadderNote, NotificationIntent, NotifyEvent
 from alerting.policy import Policy
 from alerting.rules.model import Rule
 from alerting.state import AlertState, Outcome, StepRecord
@@ -24,7 +24,10 @@ from schemas.command import DecideCommand
 
 __all__ = ["Turn"]
 
-_HISTORY = 40
+_HISTORY: Final = 40
+_AGAIN_US: Final = 300_000_000
+"""How often an open incident without news is said again, in event time: Prometheus's idea, which
+repairs whatever a crash made others believe."""
 
 
 class Turn:
@@ -151,17 +154,28 @@ class Turn:
         )
 
     def finish(self) -> tuple[AlertState, tuple[Effect, ...]]:
-        """Return the new state and the effects, the notification last."""
+        """Return the new state and the effects, the notification last.
+
+        An open incident that had no news for long is said again.
+        """
         if self._event is not None and self.state.incident_id is not None:
-            self.set(revision=self.state.revision + 1)
+            self.set(revision=self.state.revision + 1, told_us=self.now_us)
             resolved = self.state.phase is AlertPhase.RESOLVED
-            intent = compose(
-                self.rule,
-                self.state,
-                event=NotifyEvent.RESOLVE if resolved else self._event,
-                news=tuple(self._news),
-                loud=self._loud,
-                at_us=self.now_us,
-            )
-            self._effects.append(Notify(intent))
+            event = NotifyEvent.RESOLVE if resolved else self._event
+            self._effects.append(Notify(self._intent(event)))
+        elif self.state.open and self.now_us - (self.state.told_us or 0) >= _AGAIN_US:
+            self.set(told_us=self.now_us)
+            first = self.state.revision == 1
+            event = NotifyEvent.TRIGGER if first else NotifyEvent.UPDATE
+            self._effects.append(Stands(self._intent(event)))
         return self.state, tuple(self._effects)
+
+    def _intent(self, event: NotifyEvent) -> NotificationIntent:
+        return compose(
+            self.rule,
+            self.state,
+            event=event,
+            news=tuple(self._news),
+            loud=self._loud,
+            at_us=self.now_us,
+        )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from functools import partial
+from typing import Final
 
 from schemas.base import Message
-from schemas.topics import Topic
+from schemas.topics import Topic, Topics
 from streams.letters import Publishes
 from streams.retry import until_done
 
 __all__ = ["DecidedTable"]
+
+_IN_ORDER: Final = (Topics.ALERTS, Topics.ACTIONS, Topics.NOTIFICATIONS)
+"""What became of an alert is out before what is done about it, and both before anybody is told."""
 
 
 class DecidedTable(MutableMapping[str, str]):
@@ -26,6 +30,7 @@ class DecidedTable(MutableMapping[str, str]):
         self._publisher = publisher
         self._rows: dict[str, str | None] = {}
         self._messages: dict[Topic, list[tuple[str, Message]]] = {}
+        self.forget()
 
     def say(self, topic: Topic, key: str, message: Message) -> None:
         """Add a message."""
@@ -35,7 +40,8 @@ class DecidedTable(MutableMapping[str, str]):
         """Send the messages, as long as it takes, then keep the rows."""
         try:
             for topic, items in self._messages.items():
-                await until_done("decisions", partial(self._publisher.send_many, topic, items))
+                if items:
+                    await until_done("decisions", partial(self._publisher.send_many, topic, items))
             for key, value in self._rows.items():
                 if value is not None:
                     self._table[key] = value
@@ -46,7 +52,7 @@ class DecidedTable(MutableMapping[str, str]):
 
     def forget(self) -> None:
         """Be as the table is."""
-        self._rows, self._messages = {}, {}
+        self._rows, self._messages = {}, {topic: [] for topic in _IN_ORDER}
 
     def __getitem__(self, key: str) -> str:
         value = self._rows[key] if key in self._rows else self._table.get(key)

@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 _SETTLE_S: Final = 0.05
 """How long intents gather before groups are looked at: what explains others is then known, too."""
 
+_NOT_OVER: Final = "not over: its end was decided by a worker that died, and is taken back"
+
 _LONGEST_US: Final = 60_000_000
 _TIDY_US: Final = 600_000_000
 _REMEMBERED_US: Final = 86_400_000_000
@@ -112,13 +114,15 @@ class DispatchAgent:
             # came to say more; an end is an end.
             newest = max(intent.revision, known.intent.revision + 1)
             intent = intent.model_copy(update={"revision": newest})
-        if notices.ended(intent.incident_id) or (
-            known is not None and known.intent.revision >= intent.revision
-        ):
+        over_us = notices.ended_us(intent.incident_id)
+        over = over_us is not None and not _outlives(intent, over_us)
+        if over or (known is not None and known.intent.revision >= intent.revision):
             metrics.NOTIFICATIONS.labels(notifier="all", outcome="repeated").inc()
             return
+        if over_us is not None:
+            intent = intent.model_copy(update={"news": (_NOT_OVER, *intent.news)})
         for mirror in self._mirrors:
-            mirror.take_in(intent)
+            mirror.take_in(_newer(intent, mirror))
         if known is None:
             key = group_key(intent, self._settings.by)
             if notices.group(key) is None and not notices.gate.open(self._settings, now_us):
@@ -195,9 +199,7 @@ class DispatchAgent:
             notices.gate = gate.passed(self._settings, now_us)
         if found.reason is not NotifyReason.DO_NOT:
             intent = compose_group(found, now_us)
-            newest = max((box.newest(intent.incident_id) for box in self._outboxes), default=0)
-            if newest >= intent.revision:  # told before a crash, and the group does not know
-                intent = intent.model_copy(update={"revision": newest + 1})
+            intent = _newer(intent, *self._outboxes)  # more than a group knows after a crash
             for outbox in self._outboxes:
                 outbox.take_in(intent)
             metrics.GROUPS_TOLD.labels(reason=found.reason.value).inc()
@@ -241,6 +243,23 @@ class DispatchAgent:
             )
 
         return muted
+
+
+def _outlives(intent: NotificationIntent, over_us: int) -> bool:
+    """Tell whether an incident goes on after its end was dealt with.
+
+    A worker that dies after it has said an end, and before it has kept it, may leave that its
+    successor hears an answer first and decides otherwise. What only comes again is older.
+    """
+    return intent.event is not NotifyEvent.RESOLVE and intent.at_us > over_us
+
+
+def _newer(intent: NotificationIntent, *boxes: Receives) -> NotificationIntent:
+    """Return an intent under a revision that no box has seen."""
+    newest = max((box.newest(intent.incident_id) for box in boxes), default=0)
+    if newest < intent.revision:
+        return intent
+    return intent.model_copy(update={"revision": newest + 1})
 
 
 def _heard(known: Member, intent: NotificationIntent) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Stands, Transitioned
 from schemas.base import Message
 from schemas.topics import Topic, Topics
 
@@ -14,7 +14,7 @@ def message_of(effect: Effect) -> tuple[Topic, Message]:
     match effect:
         case Transitioned(transition):
             return Topics.ALERTS, transition
-        case Notify(intent):
+        case Notify(intent) | Stands(intent):
             return Topics.NOTIFICATIONS, intent
         case Act(message) | Judge(message) | Proposed(message) | Decided(message):
             return Topics.ACTIONS, message

@@ -90,9 +90,11 @@ class Notices:
         self._in_group.get(member.group, {}).pop(name, None)
         self._inhibitor.discard(name, member.labels)
 
-    def ended(self, incident_id: str) -> bool:
-        """Tell whether an incident is over and was dealt with."""
-        return _ENDED + incident_id in self._table
+    def ended_us(self, incident_id: str) -> int | None:
+        """Return when the end of an incident was dealt with; None while it goes on."""
+        self._load()
+        text = self._table.get(_ENDED + incident_id)
+        return int(text) if text and incident_id not in self._members else None
 
     def group(self, key: str) -> Group | None:
         """Return a group by its key."""

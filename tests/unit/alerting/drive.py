@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Transitioned
+from alerting.effects import Act, Decided, Effect, Judge, Notify, Proposed, Stands, Transitioned
 from alerting.intent import NotificationIntent
 from alerting.machine import on_action, on_decision, on_neighbour, step
 from alerting.policy import Policy
@@ -64,6 +64,8 @@ class Drive:
         self.policy = policy if policy is not None else Policy()
         self.now = 0
         self.effects: list[Effect] = []
+        """All but what only says again how things stand."""
+        self.said_again: list[Stands] = []
 
     def signal(
         self, at: int, value: float | None, samples: int | None = None, **detail: float
@@ -188,6 +190,8 @@ class Drive:
         for effect in effects:
             if isinstance(effect, Act):
                 self.policy = self.policy.record(effect.request, EPOCH_US + self.now * 1_000_000)
+        self.said_again += [effect for effect in effects if isinstance(effect, Stands)]
+        effects = tuple(effect for effect in effects if not isinstance(effect, Stands))
         self.effects += effects
         restored = AlertState.model_validate_json(state.to_json())
         assert restored == state

@@ -244,3 +244,17 @@ def test_at_most_one_act_and_one_notification_come_out_of_one_signal() -> None:
     effects = drive.see(10_000, 0.5)  # every step is due at once
     assert sum(isinstance(effect, Act) for effect in effects) == 1
     assert sum(isinstance(effect, Notify) for effect in effects) == 1
+
+
+def test_an_open_incident_without_news_is_said_again_every_five_minutes() -> None:
+    drive = Drive(rule_of(ladder=[]))
+    drive.run(0, 610, 0.5)
+    again = [effect.intent for effect in drive.said_again]
+    assert [intent.at_us - EPOCH_US for intent in again] == [300_000_000, 600_000_000]
+    (first,) = drive.intents
+    for intent in again:
+        assert (intent.incident_id, intent.revision) == (first.incident_id, first.revision)
+        assert (intent.event, intent.news, intent.loud) == (NotifyEvent.TRIGGER, (), False)
+    drive.run(610, 1_300, 0.001)
+    assert drive.phase == "resolved"
+    assert len(drive.said_again) == 2

@@ -56,3 +56,16 @@ def test_a_row_that_is_not_there_cannot_be_removed() -> None:
             del decided[key]
         with pytest.raises(KeyError):
             decided[key]
+
+
+async def test_what_became_of_an_alert_is_out_before_anybody_is_told() -> None:
+    outbox = Outbox()
+    decided = DecidedTable({}, outbox)
+    for topic in (Topics.NOTIFICATIONS, Topics.ACTIONS, Topics.ALERTS, Topics.NOTIFICATIONS):
+        decided.say(topic, "k", intent_of())
+    await decided.settle()
+    names = [sent[0] for sent in outbox.sent]
+    assert names == [
+        topic.name
+        for topic in (Topics.ALERTS, Topics.ACTIONS, Topics.NOTIFICATIONS, Topics.NOTIFICATIONS)
+    ]

@@ -151,6 +151,27 @@ async def test_what_comes_again_after_its_end_is_not_told_again() -> None:
     assert len(setup.box.taken) == 2
 
 
+async def test_an_incident_that_goes_on_after_its_end_was_said_is_told_anew() -> None:
+    """A worker that died may have said an end that its successor, hearing more, decides not to."""
+    setup = Setup()
+    await setup.told(intent_of("a"))
+    await setup.told(intent_of("a", 2, RESOLVE), at_s=10)
+    early = intent_of("a", 2, at_s=10)  # no newer than the end: perhaps repeated
+    await setup.told(early, at_s=11)
+    assert len(setup.box.taken) == 2
+    goes_on = intent_of("a", 2, at_s=20)
+    await setup.told(goes_on, goes_on, at_s=30)
+    again = setup.box.taken[-1]
+    assert setup.box.events[2:] == [("a", NotifyEvent.TRIGGER, True)]
+    assert "not over" in again.news[0]
+    assert again.dedup_key == "tocsin-a"
+    assert setup.mirror.taken[-1].event is NotifyEvent.UPDATE
+    await setup.told(intent_of("a", 3, RESOLVE), at_s=60)
+    assert [event for _, event, _ in setup.box.events][3:] == [RESOLVE]
+    assert setup.mirror.taken[-1].event is RESOLVE
+    assert not [key for key in setup.table if key.startswith(("member:", "group:"))]
+
+
 async def test_a_restart_goes_on_and_repeats_nothing() -> None:
     setup = Setup()
     await setup.told(intent_of("a"))
