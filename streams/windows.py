@@ -86,6 +86,7 @@ class WindowsAgent:
         self._unacknowledged: list[Any] = []
         self._outgoing: list[tuple[str, WindowBatch]] = []
         self._flushed_at_us = elapsed()
+        self._hurried_at_us = 0
         self._lock = asyncio.Lock()
 
     def add(self, batch: Batch) -> None:
@@ -141,16 +142,30 @@ class WindowsAgent:
             source.fence = offset
 
     async def flush_if_due(self) -> None:
-        """Flush every ``flush_s`` while windows may close by it, and now and then otherwise.
+        """Flush at once when that closes a window, and every ``flush_s`` while it may.
 
         Partials of a window that is still open are of no use to anybody yet, and sketches are dear
-        to write and to read.
+        to write and to read: without a window to close, flushes are fewer.
         """
-        flush_us = self._settings.flush_s / self._settings.time_scale * 1e6
+        scale = self._settings.time_scale
+        now_us, flush_us = self._elapsed(), self._settings.flush_s / scale * 1e6
+        # A backlog ends windows faster than time does, and has no use for haste.
+        if self._closes() and now_us - self._hurried_at_us >= self._settings.window_us / scale / 2:
+            self._hurried_at_us = now_us
+            await self.flush()
+            return
         if not any(self._may_close(source) for source in self._sources.values()):
             flush_us *= _OPEN_FLUSHES
-        if self._elapsed() - self._flushed_at_us >= flush_us:
+        if now_us - self._flushed_at_us >= flush_us:
             await self.flush()
+
+    def _closes(self) -> bool:
+        """Tell whether the last partition to end a window has: it waits for nothing but a flush."""
+        size_us = self._settings.window_us
+        heard = [source for source in self._sources.values() if not source.idle]
+        ended = min((source.watermark_us // size_us for source in heard), default=0)
+        told = min((source.told_watermark_us // size_us for source in heard), default=0)
+        return ended > told
 
     def _may_close(self, source: _Source) -> bool:
         """Tell whether a source has news by which windows may close: of an end, or of silence."""

@@ -232,6 +232,50 @@ async def test_while_no_window_can_close_a_flush_has_time() -> None:
     assert len(sent(outbox)) == 3
 
 
+async def test_the_last_partition_to_end_a_window_has_it_flushed_at_once() -> None:
+    passed_us = SETTINGS.window_us
+    outbox = Outbox()
+    agent = WindowsAgent(SETTINGS, outbox, lambda: passed_us, Turn())
+
+    def ends(partition: int, windows: int) -> None:
+        later = event(end_time_us=NOW_US + windows * SETTINGS.window_us)
+        agent.add(batch_of([later], (partition, 1)))
+
+    ends(0, 0)
+    ends(1, 0)
+    await agent.flush()
+    ends(0, 1)
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 2  # the other partition holds the window back
+    ends(1, 1)
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 4
+    for number in (2, 3, 4):  # a backlog: one after the other
+        ends(0, number)
+        ends(1, number)
+        await agent.flush_if_due()
+    assert len(sent(outbox)) == 4
+    passed_us += SETTINGS.window_us // 2
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 6
+
+
+async def test_a_partition_that_is_silent_does_not_keep_a_window_from_being_flushed() -> None:
+    passed_us = SETTINGS.window_us
+    outbox = Outbox()
+    agent = WindowsAgent(SETTINGS, outbox, lambda: passed_us, Turn())
+    agent.add(batch((0, 1), (1, 1)))
+    await agent.flush()
+    passed_us += SETTINGS.idle_us
+    agent.add(batch((0, 2)))
+    await agent.flush()  # tells that the other one is silent
+    before = len(sent(outbox))
+    later = event(end_time_us=NOW_US + SETTINGS.window_us, event_id=numbered_id(9))
+    agent.add(batch_of([later], (0, 3)))
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == before + 1
+
+
 async def test_a_partition_read_to_its_end_says_that_it_is_silent_for_as_long_as_it_is() -> None:
     now_us = NOW_US
     outbox, turn = Outbox(), Turn(read_to_the_end=False)
