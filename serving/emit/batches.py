@@ -52,7 +52,7 @@ def pack(encoded: Iterable[Encoded], max_events: int, max_bytes: int) -> list[Re
     """Return the records for messages, in order.
 
     Events share a record up to `max_events` and `max_bytes` (of JSON); one that is larger than that
-    alone has a record of its own. Its key is the first event's id, which spreads evenly.
+    alone has a record of its own. Its key is the first event's id.
     """
     records: list[Record] = []
     events: list[Encoded] = []

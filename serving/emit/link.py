@@ -14,6 +14,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from schemas.kafka_client import kafka_client
 from schemas.settings import KafkaSettings
+from schemas.topics import Topics
 from serving.emit import counters
 from serving.emit.batches import Record
 from serving.errors import EventTooLargeError
@@ -52,6 +53,7 @@ class KafkaLink:
         self._producer: Any = None
         self._failures = 0
         self._settled: set[str] = set()
+        self._turn = random.randrange(1_000_000)  # noqa: S311  # so that servers spread out
 
     async def send(self, record: Record) -> None:
         """Send one record, trying again with growing waits until it is acknowledged or cancelled.
@@ -59,11 +61,15 @@ class KafkaLink:
         Raises:
             EventTooLargeError: when no attempt can ever succeed.
         """
+        partition: int | None = None
         while True:
             try:
                 producer = await self.connect()
                 await self._settle(producer, record.topic)
-                await producer.send_and_wait(record.topic, record.value, key=record.key)
+                partition = await self._place(producer, record.topic, partition)
+                await producer.send_and_wait(
+                    record.topic, record.value, key=record.key, partition=partition
+                )
             except MessageSizeTooLargeError as error:
                 raise EventTooLargeError(f"{len(record.value)} bytes in one record") from error
             except Exception as error:  # noqa: BLE001  # the batch is tried again
@@ -71,6 +77,20 @@ class KafkaLink:
             else:
                 self._worked()
                 return
+
+    async def _place(self, producer: Any, topic: str, before: int | None) -> int | None:
+        """Return each partition of ``llm.requests`` in turn; a record that is tried again stays.
+
+        By the hash of its key, chance leaves a partition without news for a second now and then,
+        and all windows wait for it.
+        """
+        if topic != Topics.REQUESTS.name:
+            return None
+        partitions = sorted(await producer.partitions_for(topic))
+        if before in partitions:
+            return before
+        self._turn += 1
+        return int(partitions[self._turn % len(partitions)])
 
     async def _settle(self, producer: Any, topic: str) -> None:
         """Before the first record to a topic, give the broker a moment to finish creating it.
