@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from benchmarks.core.names import BATCHED, KINDS, SINGLE
-from benchmarks.core.registry import CEILING, CONTENDERS, NAIVE_FAUST, TOCSIN
+from benchmarks.core.registry import CEILING, CONTENDERS, NAIVE, TOCSIN
 from benchmarks.core.throughput import Throughput
 from schemas.settings import StreamSettings
 
 __all__ = ["aims", "ratios"]
 
+_NAIVE: Final = frozenset(contender.name for contender in NAIVE)
 _OF_CEILING: Final = 0.6
 _OF_FAUST: Final = 30.0
 _OF_PEER: Final = 1.0
@@ -31,7 +32,7 @@ def ratios(throughput: Throughput) -> dict[str, dict[str, float]]:
         for name in CONTENDERS:
             if name == TOCSIN.name:
                 continue
-            over = SINGLE if name == NAIVE_FAUST.name else kind
+            over = SINGLE if name in _NAIVE else kind
             ratio = throughput.ratio(kind, TOCSIN.name, name, over)
             if ratio is not None:
                 found.setdefault(kind, {})[name] = ratio
@@ -48,10 +49,11 @@ def aims(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     def below(name: str, value: float, bound: float) -> None:
         found.append({"aim": name, "value": value, "below": bound, "met": value < bound})
 
+    bounds = {CEILING.name: _OF_CEILING, **dict.fromkeys(_NAIVE, _OF_FAUST)}
     words = {SINGLE: "one event a record", BATCHED: "batch records"}
     for kind, over in report.get("ratios", {}).items():
         for name, ratio in over.items():
-            bound = {CEILING.name: _OF_CEILING, NAIVE_FAUST.name: _OF_FAUST}.get(name, _OF_PEER)
+            bound = bounds.get(name, _OF_PEER)
             at_least(f"times {name}, {words[kind]}", ratio, bound)
     for kind, figures in report.get("scale", {}).items():
         at_least(f"two workers to one, {words[kind]}", figures["ratio"], _OF_ONE)

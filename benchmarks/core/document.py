@@ -25,16 +25,18 @@ of Azure's LLM inference trace, compressed to 20,000 events a second of event ti
 4 partitions, once as records of one event and once as records of 500. A contender decodes them,
 prices each, and gathers 10 s windows per series with sketches of TTFT and end to end. Tocsin also
 writes every row to ClickHouse, merges and closes the windows and evaluates all rules in the same
-process; the others end with the windows. Each run is a process of its own. Its time goes from the
-first records in hand until the last event is through, for Tocsin until the broker has acknowledged
-the last partial window, which is after the store has acknowledged its rows; importing, joining and
-starting are left out for all: Tocsin's worker and store have come to rest before. Rounds alternate
-({rounds} of them); figures are medians, with the least and the greatest in brackets. Sums over
-events, tokens, errors and costs have to come out
-exactly, and Tocsin's rows and ids one for one, or the run fails.
+process; the others end with the windows, but for one naive Faust. Each run is a process of its
+own. Its time goes from the first records in hand until the last event is through, for Tocsin until
+the broker has acknowledged the last partial window, which is after the store has acknowledged its
+rows; importing, joining and starting are left out for all: Tocsin's worker and store have come to
+rest before. Rounds alternate ({rounds} of them); figures are medians, with the least and the
+greatest in brackets. Sums over events, tokens, errors and costs have to come out exactly, and rows
+and ids in a store one for one, or the run fails.
 
 Naive Faust is what Faust's tutorial teaches: a `Record` class, one event a record, a Table write
-each. All others do the work with the same calls, in batches.
+each. Once it ends with the windows and decodes what they need; once it does all of the work: every
+field, and rows by the thousand into the same schema of ClickHouse. All others do the work with the
+same calls, in batches.
 
 Latency is that of a real emitter (50 ms linger) and a worker at a steady pace. A row counts as
 visible once a query's answer counted it, a window once it was closed with all of its requests;

@@ -13,8 +13,8 @@ from benchmarks.core.errors import ScriptError
 from benchmarks.core.measured import Measured
 from benchmarks.core.names import requests_topic
 from benchmarks.core.preload import Backlog
-from benchmarks.core.registry import NAIVE_FAUST, Contender
-from benchmarks.core.rig import Broker
+from benchmarks.core.registry import NAIVE, Contender
+from benchmarks.core.rig import Broker, StoreRig, running_store
 
 __all__ = ["result_of", "run_peer"]
 
@@ -23,17 +23,39 @@ _SLOWEST: Final = 500  # events a second that even naive Faust passes
 
 
 def run_peer(broker: Broker, contender: Contender, kind: str, backlog: Backlog) -> Measured:
-    """Let a contender read a backlog.
+    """Let a contender read a backlog, into a new store if it writes rows.
 
     Raises:
         InstallError: what it needs cannot be installed.
         ScriptError: no result came, or a wrong one.
     """
+    if not contender.stores:
+        return _run(broker, contender, kind, backlog)
+    with running_store() as store:
+        before = store.cpu_s
+        measured = _run(broker, contender, kind, backlog, store)
+        measured.other["store_cpu_s"] = store.cpu_s - before
+        found = store.rows("SELECT count(), uniqExact(event_id) FROM requests")[0]
+    if found != (backlog.events, backlog.events):
+        raise ScriptError(f"{found} rows and ids are in the store, of {backlog.events}")
+    return measured
+
+
+def _run(
+    broker: Broker,
+    contender: Contender,
+    kind: str,
+    backlog: Backlog,
+    store: StoreRig | None = None,
+) -> Measured:
     python = interpreter(contender)
     command = [python, "-m", f"benchmarks.core.contenders.{contender.script}"]
     command += ["--bootstrap", broker.kafka.bootstrap, "--topic", requests_topic(kind)]
     command += ["--group", f"{contender.name}-{uuid.uuid4().hex[:8]}"]
     command += ["--records", str(backlog.records[kind]), "--events", str(backlog.events)]
+    if store is not None:
+        at = store.settings
+        command += ["--store", f"{at.host}:{at.port}:{at.database}"]
     before = broker.cpu_s
     timeout_s = _TIMEOUT_S + backlog.events / _SLOWEST
     try:
@@ -45,7 +67,7 @@ def run_peer(broker: Broker, contender: Contender, kind: str, backlog: Backlog) 
         raise ScriptError(f"no end within {timeout_s:g} s: {_end(said)}") from None
     if done.returncode:
         raise ScriptError(f"exit code {done.returncode}: {_end(done.stderr)}")
-    exact_cost = contender is not NAIVE_FAUST  # which adds floats up
+    exact_cost = contender not in NAIVE  # who add floats up
     return result_of(done.stdout, backlog.totals, exact_cost, broker.cpu_s - before)
 
 

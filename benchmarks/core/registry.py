@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.core.names import KINDS, SINGLE
 
-__all__ = ["CEILING", "CONTENDERS", "NAIVE_FAUST", "TOCSIN", "Contender"]
+__all__ = ["CEILING", "CONTENDERS", "NAIVE", "TOCSIN", "Contender"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Contender:
         script: the module that runs it, within ``benchmarks.core.contenders``.
         package: what pip installs for it, in an environment of its own; "" for none.
         distribution: whose version is told.
+        stores: it writes its rows to ClickHouse, and is given a store.
     """
 
     name: str
@@ -29,23 +30,35 @@ class Contender:
     distribution: str
     kinds: tuple[str, ...] = KINDS
     package: str = ""
+    stores: bool = False
 
 
 TOCSIN: Final = Contender("tocsin", "Tocsin: rows in ClickHouse and windows", "tocsin", "tocsin")
 CEILING: Final = Contender("ceiling", "plain aiokafka, no store (ceiling)", "ceiling", "aiokafka")
-NAIVE_FAUST: Final = Contender(
-    "faust",
-    "naive Faust: Record classes, Table writes",
-    "naive_faust",
-    "faust-streaming",
-    (SINGLE,),
+NAIVE: Final = (
+    Contender(
+        "faust",
+        "naive Faust: Record classes, Table writes, no store",
+        "naive_faust",
+        "faust-streaming",
+        (SINGLE,),
+    ),
+    Contender(
+        "faust-rows",
+        "naive Faust that writes its rows to ClickHouse",
+        "naive_faust_rows",
+        "faust-streaming",
+        (SINGLE,),
+        stores=True,
+    ),
 )
+"""Faust as its tutorial has it: a part of the work, and all of it."""
 CONTENDERS: Final[dict[str, Contender]] = {
     contender.name: contender
     for contender in (
         TOCSIN,
         CEILING,
-        NAIVE_FAUST,
+        *NAIVE,
         Contender(
             "quixstreams",
             "Quix Streams, sink in batches",

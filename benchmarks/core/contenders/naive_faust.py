@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-from typing import Any
+from decimal import Decimal
+from typing import Any, Protocol
 
 import faust
 
@@ -48,13 +49,29 @@ class Totals(faust.Record, serializer="json"):  # type: ignore[misc, call-arg]
     e2e: dict[str, int]
 
 
+class Rows(Protocol):
+    """What takes rows beside the windows."""
+
+    async def add(self, request: Any, cost: Decimal | None, rejected: bool) -> None:
+        """Take one request."""
+
+    async def insert(self) -> None:
+        """Write what was taken and is not written."""
+
+
 def nothing() -> Totals:
     """Return an empty window."""
     return Totals(0, 0, 0, 0, 0.0, {}, {})
 
 
-def main(given: Task) -> None:
-    """Run the worker until it has seen every event."""
+def main(given: Task, kind: type[Request] = Request, rows: Rows | None = None) -> None:
+    """Run the worker until it has seen every event.
+
+    Args:
+        given: what to read.
+        kind: the class of the records.
+        rows: takes each request and its cost as well.
+    """
     prices = load_price_book()
     meter = Meter()
     app = faust.App(
@@ -68,7 +85,7 @@ def main(given: Task) -> None:
         broker_heartbeat_interval=0.5,
         consumer_auto_offset_reset="earliest",
     )
-    requests = app.topic(given.topic, value_type=Request)
+    requests = app.topic(given.topic, value_type=kind)
     windows = app.Table("windows", default=nothing, key_type=str, value_type=Totals)
     seen = 0
 
@@ -84,16 +101,19 @@ def main(given: Task) -> None:
             totals.errors += request.error_type is not None and not rejected
             totals.input_tokens += request.input_tokens or 0
             totals.output_tokens += request.output_tokens or 0
-            price = prices.find(request.provider, request.model)
-            if price is not None and not rejected:
-                cost = price.cost(request.input_tokens, None, request.output_tokens)
-                totals.cost_usd += float(cost or 0)
+            price = None if rejected else prices.find(request.provider, request.model)
+            cost = price.cost(request.input_tokens, None, request.output_tokens) if price else None
+            totals.cost_usd += float(cost or 0)
             tally(totals.e2e, request.e2e_s)
             if request.ttft_s is not None:
                 tally(totals.ttft, request.ttft_s)
             windows[key] = totals
+            if rows is not None:
+                await rows.add(request, cost, rejected)
             seen += 1
             if seen == given.events:
+                if rows is not None:
+                    await rows.insert()
                 finish(meter, windows, given)
                 os.kill(os.getpid(), signal.SIGTERM)
 

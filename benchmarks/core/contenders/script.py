@@ -31,6 +31,8 @@ class Task:
     group: str
     records: int
     events: int
+    store: str = ""
+    """Host, port and database of ClickHouse, with colons between; "" for none."""
 
     @property
     def records_a_batch(self) -> int:
@@ -84,6 +86,7 @@ def task(description: str | None) -> Task:
         parser.add_argument(f"--{name}", required=True)
     for name in ("records", "events"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--store", default="")
     return Task(**vars(parser.parse_args()))
 
 

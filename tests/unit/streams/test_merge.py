@@ -11,7 +11,7 @@ from schemas.base import SCHEMA_VERSION
 from schemas.settings import StreamSettings
 from schemas.topics import Topics
 from schemas.window import WindowBatch, WindowPartial
-from streams.errors import StoreUnavailableError
+from streams.errors import StoreRefusedError, StoreUnavailableError
 from streams.merge import MergeAgent
 from streams.replay import source_name
 from tests.support.streams import Log, LoggedEvent, Rows
@@ -26,22 +26,22 @@ class Signals:
         self.ends: list[int] = []
         self.held: list[tuple[int, float]] = []
         self.fails = 0
-        self.away = False
+        self.problem: Exception | None = None
         self.forgotten = 0
         self.resumed: list[int] = []
         self.newest = 0
 
     async def newest_us(self) -> int:
-        if self.away:
-            raise StoreUnavailableError("away")
+        if self.problem is not None:
+            raise self.problem
         return self.newest
 
     def forget(self) -> None:
         self.forgotten += 1
 
     async def resume(self, first_us: int) -> None:
-        if self.away:
-            raise StoreUnavailableError("away")
+        if self.problem is not None:
+            raise self.problem
         self.resumed.append(first_us)
 
     def take_in(self, windows: Sequence[Window]) -> None:
@@ -228,23 +228,24 @@ async def test_windows_that_do_not_close_are_told_of_again_and_again(setup: Setu
     assert setup.signals.ends == [START + SIZE]
 
 
+@pytest.mark.parametrize("problem", [StoreUnavailableError("away"), StoreRefusedError("for good")])
 async def test_nothing_is_evaluated_before_figures_are_resumed_and_that_is_said(
-    setup: Setup,
+    setup: Setup, problem: Exception
 ) -> None:
-    setup.signals.away = True
+    setup.signals.problem = problem
     setup.now_us = START + 12_000_000
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(type(problem)):
         await setup.take(setup.batch(0, 3, 12))
     setup.passed_us += 3 * SIZE
     setup.now_us += 3 * SIZE
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(type(problem)):
         await setup.take(setup.batch(3, 1, 42))
     await setup.agent.tell()
     assert setup.signals.ends == []
     assert setup.rows == []
     # Late by what waits, not by the watermark, which goes on.
     assert setup.signals.held == [(setup.now_us, pytest.approx(32))]
-    setup.signals.away = False
+    setup.signals.problem = None
     await setup.agent.advance()
     assert setup.signals.resumed[0] == START + SIZE
     assert setup.signals.ends[:2] == [START + SIZE, START + 4 * SIZE]
@@ -267,10 +268,10 @@ async def test_a_worker_that_begins_amid_silence_evaluates_it(setup: Setup) -> N
     two = setup.batch(0, 0, -START / 1e6, source_name(1), idle=True)
     await setup.take(one)
     assert setup.signals.resumed == []  # the other partition may hold some
-    setup.signals.away = True
+    setup.signals.problem = StoreUnavailableError("away")
     with pytest.raises(StoreUnavailableError):
         await setup.take(two)
-    setup.signals.away = False
+    setup.signals.problem = None
     setup.passed_us += 3 * SIZE + 1
     await setup.agent.advance()
     assert setup.signals.resumed == [START + 2 * SIZE]
@@ -283,7 +284,9 @@ async def test_silence_where_nothing_ever_was_is_no_news(setup: Setup) -> None:
     setup.partitions = 1
     await setup.agent.assigned(owner=True)
     await setup.take(setup.batch(0, 0, -START / 1e6, source_name(0), idle=True))
-    setup.signals.away = True  # it has answered, and is not asked again and again
+    setup.signals.problem = StoreUnavailableError(
+        "away"
+    )  # it has answered, and is not asked again and again
     setup.passed_us += 3 * SIZE
     await setup.agent.advance()
     assert (setup.signals.resumed, setup.signals.ends) == ([], [])
