@@ -114,12 +114,14 @@ def metric(url: str, name: str, **labels: str) -> float:
     return total
 
 
-async def eventually(look: Callable[[], object], timeout_s: float = 30) -> None:
-    """Wait until ``look`` gives something true; the bound is that of a failure."""
+async def eventually(
+    look: Callable[[], object], timeout_s: float = 30, show: Callable[[], object] | None = None
+) -> None:
+    """Wait until ``look`` gives something true; the bound is that of a failure, which can show."""
     deadline = time.monotonic() + timeout_s
     while not look():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s:g} s")
+            raise AssertionError(f"not within {timeout_s:g} s{f': {show()}' if show else ''}")
         await asyncio.sleep(0.1)
 
 
