@@ -28,8 +28,8 @@ class DecidedTable(MutableMapping[str, str]):
     def __init__(self, table: MutableMapping[str, str], publisher: Publishes) -> None:
         self._table = table
         self._publisher = publisher
-        self._rows: dict[str, str | None] = {}
-        self._messages: dict[Topic, list[tuple[str, Message]]] = {}
+        self._rows: dict[str, str | None]
+        self._messages: dict[Topic, list[tuple[str, Message]]]
         self.forget()
 
     def say(self, topic: Topic, key: str, message: Message) -> None:

@@ -50,9 +50,7 @@ class Request(naive_faust.Request, serializer="json"):  # type: ignore[call-arg]
     output_redacted: str | None = None
 
 
-_FIELDS: Final = tuple(
-    name for name in (*naive_faust.Request.__annotations__, *Request.__annotations__)
-)
+_FIELDS: Final = (*naive_faust.Request.__annotations__, *Request.__annotations__)
 _COLUMNS: Final = (
     *(name.removesuffix("_us") for name in _FIELDS),
     "failed",

@@ -284,9 +284,8 @@ async def test_silence_where_nothing_ever_was_is_no_news(setup: Setup) -> None:
     setup.partitions = 1
     await setup.agent.assigned(owner=True)
     await setup.take(setup.batch(0, 0, -START / 1e6, source_name(0), idle=True))
-    setup.signals.problem = StoreUnavailableError(
-        "away"
-    )  # it has answered, and is not asked again and again
+    # It has answered, and is not asked again and again.
+    setup.signals.problem = StoreUnavailableError("away")
     setup.passed_us += 3 * SIZE
     await setup.agent.advance()
     assert (setup.signals.resumed, setup.signals.ends) == ([], [])
