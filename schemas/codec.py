@@ -66,15 +66,6 @@ class Decoded:
     refused: list[Refused]
 
     @property
-    def event_ids(self) -> list[str]:
-        """Return the events' ids, made anew.
-
-        The decoded texts are not kept: between those that are freed they would hold memory in
-        pieces, so that each part is decoded into new memory, which costs half as much again.
-        """
-        return self.columns.values("event_id")
-
-    @property
     def events(self) -> list[RequestEvent]:
         """Return the events themselves, for tools that have time."""
         return [self.columns.event(place) for place in range(len(self.columns))]

@@ -64,6 +64,10 @@ class App(faust.App):  # type: ignore[misc]
         """Tell whether all that a partition of ``llm.requests`` holds is taken in."""
         return bool(self.consumer.caught_up(TP(Topics.REQUESTS.name, partition)))
 
+    def behind(self) -> bool:
+        """Tell whether there is a backlog of requests: more to read than is in hand."""
+        return not self.leaving and bool(self.consumer.behind(Topics.REQUESTS.name))
+
     def partitions(self) -> int:
         """Return how many partitions ``llm.requests`` has, 0 before that is known."""
         return int(self.consumer.topic_partitions(Topics.REQUESTS.name) or 0)

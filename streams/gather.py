@@ -24,6 +24,14 @@ class Gathered(Generic[T]):
         self._size = 0
         self._changed = asyncio.Condition()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def size(self) -> int:
+        """Return the size of what waits to be taken."""
+        return self._size
+
     @property
     def empty(self) -> bool:
         """Tell whether nothing waits to be taken."""

@@ -13,6 +13,7 @@ is bounded by a few of them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ __all__ = ["Assignment", "IngestAgent", "Samples"]
 log = structlog.get_logger(__name__)
 
 _LINGER_S: Final = 0.03
-_PREPARED: Final = 2
-"""Batches that wait for the store at most, and go there in one insert."""
+_INSERT_EVENTS: Final = 50_000
+"""How many events of a backlog go to the store in one insert; so many wait for it at most."""
+_FILL_S: Final = 2.0
+_LOOK_S: Final = 0.02
 
 
 class Samples(Protocol):
@@ -64,6 +67,9 @@ class Assignment(Protocol):
     def hold(self, events: Iterable[Any]) -> None:
         """Let Faust wait no more for these events; see ``App.hold``."""
 
+    def behind(self) -> bool:
+        """Tell whether the log is known to hold more than was handed over; see ``App.behind``."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Work:
@@ -72,6 +78,11 @@ class _Work:
     turn: int
     events: Sequence[Any]
     parts: Sequence[Prepared] = ()
+
+    @property
+    def size(self) -> int:
+        """Return how many events it holds, refused records among them, and 1 for none."""
+        return max(1, sum(max(len(part.batch), part.records) for part in self.parts))
 
 
 class IngestAgent:
@@ -101,7 +112,7 @@ class IngestAgent:
         self._assignment = assignment
         self._letters = DeadLetters(Topics.REQUESTS, publisher, clock)
         self._gathered: Gathered[Any] = Gathered(settings.streams.batch_bytes)
-        self._prepared: Gathered[_Work] = Gathered(_PREPARED)
+        self._prepared: Gathered[_Work] = Gathered(_INSERT_EVENTS)
         self._busy = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._abandoned = False
@@ -133,15 +144,44 @@ class IngestAgent:
                 await asyncio.sleep(_LINGER_S)
             events = await self._gathered.take()
             self._busy += 1
-            await self._prepared.put(await self._prepare(events))
+            work = await self._prepare(events)
+            await self._prepared.put(work, work.size)
+            del events, work  # or they would live until more comes
 
     async def _store(self) -> None:
+        size = 0
         while True:
-            works = await self._prepared.take()
+            await self._prepared.wait()
+            await self._fill(2 * size)
             due = asyncio.create_task(asyncio.sleep(self._settings.batch_within_s))
-            await self._finish(works)
-            self._busy -= len(works)
+            size = await self._finish_those(await self._prepared.take())
             await due
+
+    async def _finish_those(self, works: Sequence[_Work]) -> int:
+        """Finish batches and return their size; nobody holds them while more is waited for."""
+        await self._finish(works)
+        self._busy -= len(works)
+        return sum(work.size for work in works)
+
+    async def _fill(self, size: int) -> None:
+        """Wait until so many events wait for the store, while more of a backlog is on its way.
+
+        The store pays for each insert, in up to four tables, and for merging what it wrote: 50,000
+        rows at once cost it half of what they cost in pieces of 15,000. Sizes double from one
+        insert to the next, so that it does not stand idle before the first, and who has no backlog
+        never waits.
+        """
+        until = time.monotonic() + _FILL_S
+        size = min(size, _INSERT_EVENTS)
+        while self._prepared.size < size and self._more(len(self._prepared)):
+            if time.monotonic() >= until:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def _more(self, here: int) -> bool:
+        """Tell whether something comes behind the given number of batches."""
+        coming = not self._gathered.empty or self._busy > here
+        return coming or self._assignment.behind()
 
     async def process(self, events: Sequence[Any]) -> None:
         """Take in some Faust events whose values are chunks, alone and to the end."""
@@ -205,10 +245,10 @@ class IngestAgent:
             else:
                 self._windows.acknowledge_later(work.events)
             self._assignment.hold(work.events)
-        if self._gathered.empty and self._busy <= len(works):
-            await self._windows.flush()  # nothing is behind: say at once what there is
-        else:
+        if self._more(len(works)):
             await self._windows.flush_if_due()
+        else:
+            await self._windows.flush()  # nothing is behind: say at once what there is
 
     def _is_over(self, work: _Work) -> bool:
         return self._abandoned or work.turn != self._assignment.turn

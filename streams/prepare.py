@@ -19,11 +19,13 @@ from schemas.pricing import PriceBook
 from schemas.settings import Settings
 from schemas.topics import Topics
 from streams import metrics
-from streams.batch import Batch, Origin, SeenEvents
+from streams.batch import Batch, Origin
 from streams.chunk import Chunk
+from streams.event_ids import EventIds, Ids
 from streams.letters import Place
 from streams.replay import Known
 from streams.rows import event_rows
+from streams.seen_events import SeenEvents
 
 __all__ = ["Prepared", "Preparer", "Refusal"]
 
@@ -51,7 +53,7 @@ class Prepared:
     """
 
     batch: Batch
-    event_ids: set[str]
+    ids: EventIds
     new: NDArray[np.int64]
     rows: pa.Table
     uncounted: NDArray[np.int64]
@@ -107,7 +109,7 @@ class Preparer:
         self._prices = prices
         self._clock = clock
         self._stored = SeenEvents()
-        self._under_way: list[set[str]] = []
+        self._under_way: list[EventIds] = []
         self._told: deque[Callable[[], None]] = deque()
 
     def prepare(self, chunks: Iterable[Chunk], known: Mapping[int, Known]) -> list[Prepared]:
@@ -123,21 +125,22 @@ class Preparer:
             self._told.popleft()()
         return self._prepare(_Records.of(chunks), known)
 
-    def learn(self, event_ids: Iterable[str]) -> None:
+    def learn(self, event_ids: Sequence[str]) -> None:
         """Note ids of events that the store has, whoever took them in."""
-        self._told.append(lambda: self._stored.learn(event_ids))
+        ids = EventIds(Ids.of_texts(event_ids))
+        self._told.append(lambda: self._stored.learn(ids))
 
     def done(self, prepared: Prepared) -> None:
         """Note that the store has a batch."""
-        self._told.append(lambda: self._stored.remember(prepared.event_ids))
+        self._told.append(lambda: self._stored.remember(prepared.ids))
         self.forget([prepared])
 
     def forget(self, prepared: Iterable[Prepared]) -> None:
         """Note that batches were abandoned: their events will be read again."""
-        gone = [part.event_ids for part in prepared]
+        gone = [part.ids for part in prepared]
         self._told.append(lambda: self._leave(gone))
 
-    def _leave(self, gone: Sequence[set[str]]) -> None:
+    def _leave(self, gone: Sequence[EventIds]) -> None:
         self._under_way = [ids for ids in self._under_way if not any(ids is one for one in gone)]
 
     def _prepare(self, records: _Records, known: Mapping[int, Known]) -> list[Prepared]:
@@ -161,11 +164,10 @@ class Preparer:
             future_us=round(streams.future_s * 1e6),
             max_bytes=streams.max_record_bytes,
         )
-        batch, stored = self._batch(records, decoded, known)
+        batch, ids, stored = self._batch(records, decoded, known)
         new = np.flatnonzero(~stored)
         fresh = batch.take(new)
         counted = _by_partition(batch, lambda p, o: known[p].counts(o.offsets))
-        ids = set(batch.event_ids)
         self._under_way.append(ids)
         return Prepared(
             batch,
@@ -179,8 +181,8 @@ class Preparer:
 
     def _batch(
         self, records: _Records, decoded: Decoded, known: Mapping[int, Known]
-    ) -> tuple[Batch, NDArray[np.bool_]]:
-        """Return the events that are no repetition, and which of them the store holds."""
+    ) -> tuple[Batch, EventIds, NDArray[np.bool_]]:
+        """Return the events that are no repetition, their ids, and which of them are stored."""
         columns = decoded.columns
         columns = replace(columns, cost_nano_usd=self._prices.cost_columns(columns))
         origin = Origin(
@@ -190,29 +192,36 @@ class Preparer:
             records.offsets[decoded.records],
             decoded.indexes,
         )
-        batch = Batch(columns, origin, decoded.event_ids)
+        batch = Batch(columns, origin)
+        ids = Ids.of_column(columns.batch.column("event_id"))
         stored = _by_partition(batch, lambda p, o: known[p].holds(o.offsets, o.indexes))
-        keep = self._no_repetitions(batch.event_ids, stored)
+        every = EventIds(ids)
+        keep = self._no_repetitions(ids, every, stored)
+        if len(keep) < len(ids):
+            every = EventIds(ids.take(keep))
         metrics.DUPLICATES.labels(how="event_id").inc(len(stored) - len(keep))
         metrics.DUPLICATES.labels(how="replay").inc(int(stored[keep].sum()))
-        return batch.take(keep), stored[keep]
+        return batch.take(keep), every, stored[keep]
 
-    def _no_repetitions(self, ids: Sequence[str], stored: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _no_repetitions(
+        self, ids: Ids, every: EventIds, stored: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
         """Return the places of events that were not taken in before at another place of the log."""
-        every = set(ids)
         if (
-            len(every) == len(ids)
+            every.all_differ()
             and not stored.any()
-            and all(under_way.isdisjoint(every) for under_way in self._under_way)
-            and self._stored.none_of(every)
+            and not any(every.meets(under_way) for under_way in self._under_way)
+            and not self._stored.meets(every)
         ):
             return np.arange(len(ids))
+        again = self._stored.among(ids)
+        for under_way in self._under_way:
+            again |= under_way.among(ids)
         keep = []
-        here: set[str] = set()
-        for place, (event_id, held) in enumerate(zip(ids, stored.tolist(), strict=True)):
-            again = event_id in here or event_id in self._stored
-            again = again or any(event_id in under_way for under_way in self._under_way)
-            if held or not again:
+        here: set[tuple[int, int]] = set()
+        both = zip(ids.high.tolist(), ids.low.tolist(), strict=True)
+        for place, (event_id, seen) in enumerate(zip(both, again.tolist(), strict=True)):
+            if stored[place] or not (seen or event_id in here):
                 keep.append(place)
                 here.add(event_id)
         return np.asarray(keep, np.int64)

@@ -26,7 +26,7 @@ from streams.chunk import Chunk, cut
 __all__ = ["Transport"]
 
 _FETCH_S = 1.0
-_FETCH_BYTES = 8 * 1024 * 1024
+_FETCH_BYTES = 4 * 1024 * 1024
 _PAUSE_S = 0.05
 
 
@@ -70,14 +70,14 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
         await coordinator._do_heartbeat()  # noqa: SLF001
 
-    def caught_up(self, tp: TP) -> bool:
-        """Tell whether a partition's position is its end, as far as the last fetch knows."""
+    def left(self, tp: TP) -> int | None:
+        """Return how many records lie behind a partition's position, None before a fetch tells."""
         consumer = self._ensure_consumer()
         assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
         state = assignment.tps and tp in assignment.tps and assignment.state_value(tp)
         if not state or not state.has_valid_position or state.highwater is None:
-            return False
-        return bool(state.position >= state.highwater)
+            return None
+        return max(0, int(state.highwater) - int(state.position))
 
     async def rewind(self, offsets: Mapping[TP, int]) -> None:
         """Fetch again from these offsets, where the consumer is beyond them."""
@@ -122,7 +122,12 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         """Tell whether everything that the partition holds was fetched and is acknowledged."""
         if tp in self._in_hand or not self._done[tp].issuperset(self._delivered[tp]):
             return False
-        return self._thread.caught_up(tp)  # type: ignore[no-any-return]
+        return self._thread.left(tp) == 0  # type: ignore[no-any-return]
+
+    def behind(self, topic: str) -> bool:
+        """Tell whether some of a topic's partitions are known to hold more than was handed over."""
+        tps = [tp for tp in self.assignment() if tp.topic == topic]
+        return any(tp in self._in_hand or self._thread.left(tp) for tp in tps)
 
     def lease_left_s(self) -> float:
         """Return for how long the group surely keeps this worker's partitions for it."""

@@ -17,7 +17,7 @@ class StreamSettings(Section):
 
     app_id: str = "tocsin"
     batch_bytes: Count = Field(
-        default=8 * 1024 * 1024, description="records that one micro-batch takes together"
+        default=4 * 1024 * 1024, description="records that one micro-batch takes together"
     )
     batch_within_s: PositiveSeconds = Field(
         default=0.1, description="the least time between two inserts of requests"

@@ -64,7 +64,7 @@ async def test_spans_come_out_of_kafka_as_events(fresh_broker: Broker) -> None:
         max_bytes=2**20,
     )
     assert [event.request_id for event in decoded.events] == [f"{1:032x}/{1:016x}"] * 2
-    assert len(set(decoded.event_ids)) == 1
+    assert len(set(decoded.columns.values("event_id"))) == 1
     letters = await read_all(fresh_broker.bootstrap, Topics.DEAD_LETTER.name)
     for _, value in letters:
         letter = DeadLetter.model_validate_json(value or b"")

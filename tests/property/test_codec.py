@@ -91,7 +91,7 @@ def test_an_event_is_taken_if_and_only_if_the_model_takes_it_and_as_it_reads_it(
     assert decoded.events[:-1] == ([expected] if expected else [])
     assert decoded.events[-1].request_id == "neighbour"
     assert len(decoded.refused) == (expected is None)
-    assert decoded.event_ids == [str(e.event_id) for e in decoded.events]
+    assert decoded.columns.values("event_id") == [str(e.event_id) for e in decoded.events]
 
 
 @settings(deadline=None)

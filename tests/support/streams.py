@@ -61,8 +61,7 @@ def batch_of(events: Sequence[RequestEvent], *places: tuple[int, int]) -> Batch:
     """Return events as a micro-batch; without (partition, offset) places of one partition."""
     rows = [(*place, 0) for place in places or [(0, offset) for offset in range(len(events))]]
     columns = np.array(rows, np.int64).reshape(len(rows), 3).T
-    ids = [str(event.event_id) for event in events]
-    return Batch(EventColumns.from_events(events), Origin("log", "llm.requests", *columns), ids)
+    return Batch(EventColumns.from_events(events), Origin("log", "llm.requests", *columns))
 
 
 @dataclass(slots=True)
@@ -132,6 +131,7 @@ class Turn:
     leaving: bool = False
     confirmed: bool = True
     read_to_the_end: bool = True
+    backlog: bool = False
     held: list[Any] = field(default_factory=list)
 
     def hold(self, events: Iterable[Any]) -> None:
@@ -145,6 +145,10 @@ class Turn:
     def caught_up(self, partition: int) -> bool:
         """Tell whether the partitions are read to their end."""
         return self.read_to_the_end
+
+    def behind(self) -> bool:
+        """Tell whether more is to be read than is in hand."""
+        return self.backlog
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ def test_one_event_and_a_batch_come_back_as_they_were_in_order() -> None:
     decoded = decode(events[0].to_json(), encode_batch(events[1:4]), events[4].to_json())
     assert decoded.events == events
     assert places(decoded) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0)]
-    assert decoded.event_ids == [str(item.event_id) for item in events]
+    assert decoded.columns.values("event_id") == [str(item.event_id) for item in events]
     assert decoded.refused == []
 
 

@@ -13,7 +13,7 @@ from schemas.dead_letter import DeadLetterReason
 from schemas.pricing import load_price_book
 from schemas.settings import KafkaSettings, Settings
 from schemas.topics import Topics
-from streams import metrics, retry
+from streams import ingest, metrics, retry
 from streams.ingest import IngestAgent
 from streams.prepare import Preparer
 from streams.replay import Replay
@@ -297,3 +297,47 @@ async def test_rows_refused_out_of_a_joined_insert_are_told_of_their_own_records
     assert (letter.reason, letter.offset) == (DeadLetterReason.STORE_REFUSED, 1)
     assert sorted(setup.rows) == ["r0", "r2"]
     assert setup.counted == 2
+
+
+async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingest, "_FILL_S", 60)
+    store = Rows()
+    setup = Setup(store)
+    setup.turn.backlog = True
+    working = asyncio.create_task(setup.agent.work())
+    chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(6)]
+    async with asyncio.timeout(30):
+        await setup.agent._gathered.put(chunks[0])
+        await until(lambda: len(store.tokens) == 1)  # nothing was there before: it does not wait
+        for chunk in chunks[1:3]:
+            await setup.agent._gathered.put(chunk)
+        await until(lambda: len(store.tokens) == 2)  # two events, then four
+        for number, chunk in enumerate(chunks[3:], 1):
+            await setup.agent._gathered.put(chunk)
+            await until(lambda count=number: len(setup.agent._prepared) == count)
+        await asyncio.sleep(0.1)
+        assert len(store.tokens) == 2  # six are fewer than eight, and more is said to be coming
+        setup.turn.backlog = False
+        await until(lambda: all(chunk.acked for chunk in chunks))
+    working.cancel()
+    assert len(store.tokens) == 3
+    assert setup.rows == [f"r{number}" for number in range(12)]
+    assert setup.counted == 12
+
+
+async def test_what_was_said_to_be_coming_and_does_not_come_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingest, "_FILL_S", 0.1)
+    store = Rows()
+    setup = Setup(store)
+    setup.turn.backlog = True
+    working = asyncio.create_task(setup.agent.work())
+    async with asyncio.timeout(30):
+        for number in range(3):
+            await setup.agent._gathered.put(setup.log.chunk(setup.record(number)))
+            await until(lambda count=number: len(store.tokens) > count)
+    working.cancel()
+    assert setup.rows == ["r0", "r1", "r2"]

@@ -35,3 +35,11 @@ def test_pandas_comes_only_when_it_is_named() -> None:
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_arrow_takes_its_memory_where_the_worker_does() -> None:
+    script = "import streams.memory, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "system"

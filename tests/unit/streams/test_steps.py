@@ -19,7 +19,6 @@ from schemas.signal import Signal, SignalName
 from schemas.topics import Topics
 from streams import chunk as chunk_module
 from streams import metrics, retry
-from streams.batch import SeenEvents
 from streams.chunk import cut, records
 from streams.errors import AbandonedError, StoreUnavailableError
 from streams.inserts import insert_each
@@ -118,28 +117,6 @@ def test_an_event_brings_its_records() -> None:
     assert list(records(log.append(b"a"))) == [(0, b"a")]
     assert list(records(log.append(None))) == [(1, b"")]
     assert list(records(log.chunk(b"b", None))) == [(2, b"b"), (3, b"")]
-
-
-def test_the_oldest_ids_are_forgotten_first() -> None:
-    seen = SeenEvents(capacity=2)
-    seen.remember(["a", "b"])
-    seen.remember(["c"])
-    assert [event_id in seen for event_id in "abc"] == [True, True, True]
-    assert not seen.none_of({"x", "a"})
-    seen.remember(["d"])
-    assert [event_id in seen for event_id in "abcd"] == [False, False, True, True]
-    assert seen.none_of({"a", "b", "x"})
-
-
-def test_ids_learnt_of_partitions_that_come_push_none_out_that_was_taken_in() -> None:
-    seen = SeenEvents(capacity=2)
-    seen.remember(["a", "b"])
-    seen.remember(["c"])
-    for learnt in ("xyz", "uvw"):
-        seen.learn(learnt)
-    assert [event_id in seen for event_id in "abcxyzuvw"] == [True] * 9
-    seen.remember(["d"])  # with c as many as are kept
-    assert [event_id in seen for event_id in "acdxu"] == [False, True, True, False, False]
 
 
 def test_part_of_a_batch_keeps_costs_and_places() -> None:

@@ -51,7 +51,7 @@ class Consumer(_Consumer):
         self.to_beginning: list[TP] = []
         self.after_each: Any = lambda: None
         self._thread = SimpleNamespace(
-            rewind=self._rewind, seek_to_beginning=self._beginning, caught_up=lambda _: True
+            rewind=self._rewind, seek_to_beginning=self._beginning, left=lambda _: 0
         )
 
     @property
@@ -326,5 +326,22 @@ async def test_a_partition_is_caught_up_when_all_that_was_fetched_is_acknowledge
     assert consumer.caught_up(P0)
     consumer._new_offset(P0)
     assert consumer.caught_up(P0)
-    consumer._thread.caught_up = lambda _: False
+    consumer._thread.left = lambda _: 1
     assert not consumer.caught_up(P0)
+
+
+async def test_a_topic_is_behind_while_more_is_known_than_was_handed_over() -> None:
+    consumer = Consumer()
+    consumer.records = {P0: records(5, 6)}
+    seen = []
+    consumer.after_each = lambda: seen.append(consumer.behind(P0.topic))
+    consumer.assignment = lambda: {P0}
+    assert not consumer.behind(P0.topic)
+    await consumer._fetch_and_deliver()
+    assert seen == [True, True]
+    assert not consumer.behind(P0.topic)  # what is handed over is in hand, acknowledged or not
+    consumer._thread.left = lambda _: 3
+    assert consumer.behind(P0.topic)
+    assert not consumer.behind("another")
+    consumer._thread.left = lambda _: None  # nothing was fetched yet
+    assert not consumer.behind(P0.topic)

@@ -105,7 +105,7 @@ class Producer:
         for topic, partition, value in self.sent:
             if topic == Topics.REQUESTS.name:
                 decoded = decode_records([value], now_us=NOW_US, future_us=0, max_bytes=2**20)
-                found |= dict.fromkeys(decoded.event_ids, partition)
+                found |= dict.fromkeys(decoded.columns.values("event_id"), partition)
         return found
 
 
