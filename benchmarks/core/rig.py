@@ -46,6 +46,7 @@ TANSU: Final = "tansu"
 KAFKA: Final = "kafka"
 BROKERS: Final = (TANSU, KAFKA)
 
+_KEPT: Final[list[tempfile.TemporaryDirectory[str]]] = []
 _START_S: Final = 60.0
 _STALL_S: Final = 120.0
 _WARM_EVENTS: Final = 5_000
@@ -150,10 +151,11 @@ def running_store() -> Iterator[StoreRig]:
     Raises:
         StoreStartError: it did not start.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="tocsin-bench-") as scratch,
-        StoreProcess(Path(scratch) / "store", log=Path(scratch) / "store.log") as store,
-    ):
+    # Removed when all is over: before ext4 makes a file it looks at each inode that was freed
+    # within minutes, and thousands of one store's would slow down the next one's inserts.
+    _KEPT.append(tempfile.TemporaryDirectory(prefix="tocsin-bench-"))
+    path = Path(_KEPT[-1].name)
+    with StoreProcess(path / "store", log=path / "store.log") as store:
         address = store.address
         settings = ClickHouseSettings(host=address.host, port=address.port)
         migrate(settings)
