@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ from streams.explain import Explainer
 from streams.explaining import Explaining
 from streams.feedback import FeedbackAgent
 from streams.ingest import IngestAgent
+from streams.memory import trim
 from streams.merge import MergeAgent
 from streams.mirror import MirrorAgent, Mirrors
 from streams.notify import NotifyAgent
@@ -59,6 +61,7 @@ Body = Callable[[Any], Awaitable[None]]
 
 _HOUR_S: Final = 3_600.0
 _CHUNKS_WAITING: Final = 4
+_TRIM_S: Final = 10.0
 _ROWS: Final = 1_000
 """How many a sink inserts at once."""
 
@@ -218,6 +221,11 @@ def build_app(
             store.close()
 
     app.on_before_shutdown.connect(stopped, weak=False)
+
+    async def return_memory() -> None:
+        await asyncio.to_thread(trim)
+
+    _timer(app, _TRIM_S, "return-memory", return_memory)
 
     async def ready() -> None:
         gc.freeze()  # what lives as long as the worker need not be looked through again

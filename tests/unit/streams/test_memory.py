@@ -1,13 +1,15 @@
-"""Pandas stays outside a worker's process until somebody asks for it by name."""
+"""What a worker's process does without, and how it asks for memory and gives it back."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-pytest.importorskip("pandas")
+from streams.memory import trim
 
 SCRIPT = """
 import sys
@@ -32,6 +34,7 @@ assert pyarrow.array(pandas.Series([1, 2])).to_pylist() == [1, 2]
 
 
 def test_pandas_comes_only_when_it_is_named() -> None:
+    pytest.importorskip("pandas")
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -43,3 +46,19 @@ def test_arrow_takes_its_memory_where_the_worker_does() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "system"
+
+
+def test_what_is_given_back_is_garbage_too() -> None:
+    class Node:
+        pass
+
+    node = Node()
+    node.itself = node  # type: ignore[attr-defined]
+    gone = weakref.ref(node)
+    gc.disable()
+    try:
+        del node
+        trim()
+        assert gone() is None
+    finally:
+        gc.enable()
