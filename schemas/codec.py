@@ -25,7 +25,15 @@ from schemas.dead_letter import DeadLetterReason
 from schemas.event import RequestEvent
 from schemas.event_struct import EventStruct
 
-__all__ = ["MIN_TIME_US", "Decoded", "Refused", "decode_records", "encode_batch"]
+__all__ = [
+    "ID_HYPHENS",
+    "ID_LETTERS",
+    "MIN_TIME_US",
+    "Decoded",
+    "Refused",
+    "decode_records",
+    "encode_batch",
+]
 
 MIN_TIME_US: Final = 1_577_836_800_000_000
 """2020-01-01: an event said to have ended before has a broken clock."""
@@ -33,11 +41,13 @@ MIN_TIME_US: Final = 1_577_836_800_000_000
 _decode: Final = msgspec.json.Decoder(EventStruct | list[EventStruct]).decode  # type: ignore[valid-type]
 _encode: Final = msgspec.json.Encoder().encode
 
+ID_LETTERS: Final = 36
+ID_HYPHENS: Final = [8, 13, 18, 23]
+"""Length of an event id in its canonical form, and where its hyphens stand (RFC 9562)."""
+
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OBJECT: Final = ord("{")
 _PART_BYTES: Final = 768 * 1024
-_ID: Final = 36
-_HYPHENS: Final = [8, 13, 18, 23]
 _IN_ID: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef-", np.uint8))
 
 
@@ -267,15 +277,15 @@ def _suspects(columns: EventColumns, structs: Sequence[Any], latest_us: int) -> 
 def _plain_ids(ids: Sequence[str]) -> NDArray[np.bool_]:
     """Return which ids are UUIDs in their canonical form: lower case, with hyphens."""
     text = "".join(ids).encode()
-    if len(text) != _ID * len(ids) or any(len(event_id) != _ID for event_id in ids):
+    if len(text) != ID_LETTERS * len(ids) or any(len(event_id) != ID_LETTERS for event_id in ids):
         matches = (_UUID.fullmatch(event_id) is not None for event_id in ids)
         return np.fromiter(matches, np.bool_, len(ids))
-    letters = np.frombuffer(text, np.uint8).reshape(len(ids), _ID)
+    letters = np.frombuffer(text, np.uint8).reshape(len(ids), ID_LETTERS)
     hyphens = letters == ord("-")
     right: NDArray[np.bool_] = (
         _IN_ID[letters].all(axis=1)
-        & hyphens[:, _HYPHENS].all(axis=1)
-        & (hyphens.sum(axis=1) == len(_HYPHENS))
+        & hyphens[:, ID_HYPHENS].all(axis=1)
+        & (hyphens.sum(axis=1) == len(ID_HYPHENS))
     )
     return right
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.codec import ID_HYPHENS, ID_LETTERS
+
 __all__ = ["EventIds", "Ids"]
 
-_TEXT: Final = 36
-_HEX: Final = np.flatnonzero(~np.isin(np.arange(_TEXT), (8, 13, 18, 23)))
+_HEX: Final = np.delete(np.arange(ID_LETTERS), ID_HYPHENS)
 _VALUES: Final = np.zeros(256, np.uint8)
 _VALUES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
@@ -40,11 +41,11 @@ class Ids:
             return cls._of_letters(np.empty(0, np.uint8))
         _, ends, letters = column.buffers()
         start = int(np.frombuffer(ends, np.int32, 1, column.offset * 4)[0])
-        return cls._of_letters(np.frombuffer(letters, np.uint8, len(column) * _TEXT, start))
+        return cls._of_letters(np.frombuffer(letters, np.uint8, len(column) * ID_LETTERS, start))
 
     @classmethod
     def _of_letters(cls, letters: NDArray[np.uint8]) -> Ids:
-        digits = _VALUES[np.take(letters.reshape(-1, _TEXT), _HEX, axis=1)]
+        digits = _VALUES[np.take(letters.reshape(-1, ID_LETTERS), _HEX, axis=1)]
         octets = np.ascontiguousarray(digits[:, ::2] << 4 | digits[:, 1::2])
         words = octets.view(">u8").astype(np.uint64)
         return cls(words[:, 0].copy(), words[:, 1].copy())

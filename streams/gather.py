@@ -32,11 +32,6 @@ class Gathered(Generic[T]):
         """Return the size of what waits to be taken."""
         return self._size
 
-    @property
-    def empty(self) -> bool:
-        """Tell whether nothing waits to be taken."""
-        return not self._items
-
     async def put(self, item: T, size: int = 1) -> None:
         """Add an item, once there is room for it; one that is larger than the bound goes alone."""
         async with self._changed:

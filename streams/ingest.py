@@ -180,8 +180,7 @@ class IngestAgent:
 
     def _more(self, here: int) -> bool:
         """Tell whether something comes behind the given number of batches."""
-        coming = not self._gathered.empty or self._busy > here
-        return coming or self._assignment.behind()
+        return bool(self._gathered) or self._busy > here or self._assignment.behind()
 
     async def process(self, events: Sequence[Any]) -> None:
         """Take in some Faust events whose values are chunks, alone and to the end."""

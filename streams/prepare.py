@@ -127,8 +127,7 @@ class Preparer:
 
     def learn(self, event_ids: Sequence[str]) -> None:
         """Note ids of events that the store has, whoever took them in."""
-        ids = EventIds(Ids.of_texts(event_ids))
-        self._told.append(lambda: self._stored.learn(ids))
+        self._told.append(lambda: self._stored.learn(Ids.of_texts(event_ids)))
 
     def done(self, prepared: Prepared) -> None:
         """Note that the store has a batch."""
@@ -220,8 +219,9 @@ class Preparer:
         keep = []
         here: set[tuple[int, int]] = set()
         both = zip(ids.high.tolist(), ids.low.tolist(), strict=True)
-        for place, (event_id, seen) in enumerate(zip(both, again.tolist(), strict=True)):
-            if stored[place] or not (seen or event_id in here):
+        told = zip(both, again.tolist(), stored.tolist(), strict=True)
+        for place, (event_id, seen, held) in enumerate(told):
+            if held or not (seen or event_id in here):
                 keep.append(place)
                 here.add(event_id)
         return np.asarray(keep, np.int64)

@@ -51,13 +51,15 @@ class SeenEvents:
             del taken[0]
         self._learnt = [(held, until) for held, until in self._learnt if self._count < until]
 
-    def learn(self, ids: EventIds) -> None:
+    def learn(self, ids: Ids) -> None:
         """Remember ids that the store had before, until as many came as are remembered.
 
-        They push none out of those that were taken in here.
+        They push none out of those that were taken in here. Who learns the same again, as with each
+        rebalance of a quiet log, remembers nothing more.
         """
-        if len(ids):
-            self._learnt.append((ids, self._count + self._capacity))
+        new = ids.take(np.flatnonzero(~self.among(ids)))
+        if len(new):
+            self._learnt.append((EventIds(new), self._count + self._capacity))
 
     def _sets(self) -> list[EventIds]:
         return [*self._taken, *(held for held, _ in self._learnt)]

@@ -84,9 +84,18 @@ def test_ids_learnt_of_partitions_that_come_push_none_out_that_was_taken_in() ->
     seen.remember(EventIds(ids("ab")))
     seen.remember(EventIds(ids("c")))
     for learnt in ("xyz", "uvw"):
-        seen.learn(EventIds(ids(learnt)))
+        seen.learn(ids(learnt))
     assert known(seen, "abcxyzuvw") == [True] * 9
     seen.remember(EventIds(ids("d")))
     assert known(seen, "acdxu") == [False, True, True, True, True]
     seen.remember(EventIds(ids("e")))  # with d as many as are kept
     assert known(seen, "cdexu") == [False, True, True, False, False]
+
+
+def test_ids_learnt_again_with_each_rebalance_take_no_more_memory() -> None:
+    seen = SeenEvents()
+    seen.remember(EventIds(ids("a")))
+    for _ in range(3):
+        seen.learn(ids("axy"))
+    assert [len(held) for held in seen._sets()] == [1, 2]
+    assert known(seen, "axyz") == [True, True, True, False]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -256,6 +257,17 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def working(agent: IngestAgent) -> AsyncIterator[None]:
+    """Let an agent work, for half a minute at most."""
+    task = asyncio.create_task(agent.work())
+    try:
+        async with asyncio.timeout(30):
+            yield
+    finally:
+        task.cancel()
+
+
 class Slow(Rows):
     """A store whose first insert takes until it is let go."""
 
@@ -272,9 +284,8 @@ class Slow(Rows):
 async def test_what_is_decoded_during_an_insert_goes_with_the_next_one() -> None:
     store = Slow()
     setup = Setup(store)
-    working = asyncio.create_task(setup.agent.work())
     chunks = [setup.log.chunk(setup.record(number)) for number in range(3)]
-    async with asyncio.timeout(30):
+    async with working(setup.agent):
         await setup.agent._gathered.put(chunks[0])
         await store.began.wait()
         for waiting, chunk in enumerate(chunks[1:], 1):
@@ -282,7 +293,6 @@ async def test_what_is_decoded_during_an_insert_goes_with_the_next_one() -> None
             await until(lambda count=waiting: len(setup.agent._prepared._items) >= count)
         store.free.set()
         await until(lambda: all(chunk.acked for chunk in chunks))
-    working.cancel()
     assert len(store.tokens) == 2
     assert setup.rows == ["r0", "r1", "r2"]
     assert setup.counted == 3
@@ -306,9 +316,8 @@ async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
     store = Rows()
     setup = Setup(store)
     setup.turn.backlog = True
-    working = asyncio.create_task(setup.agent.work())
     chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(6)]
-    async with asyncio.timeout(30):
+    async with working(setup.agent):
         await setup.agent._gathered.put(chunks[0])
         await until(lambda: len(store.tokens) == 1)  # nothing was there before: it does not wait
         for chunk in chunks[1:3]:
@@ -321,7 +330,6 @@ async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
         assert len(store.tokens) == 2  # six are fewer than eight, and more is said to be coming
         setup.turn.backlog = False
         await until(lambda: all(chunk.acked for chunk in chunks))
-    working.cancel()
     assert len(store.tokens) == 3
     assert setup.rows == [f"r{number}" for number in range(12)]
     assert setup.counted == 12
@@ -334,10 +342,8 @@ async def test_what_was_said_to_be_coming_and_does_not_come_is_not_waited_for_lo
     store = Rows()
     setup = Setup(store)
     setup.turn.backlog = True
-    working = asyncio.create_task(setup.agent.work())
-    async with asyncio.timeout(30):
+    async with working(setup.agent):
         for number in range(3):
             await setup.agent._gathered.put(setup.log.chunk(setup.record(number)))
             await until(lambda count=number: len(store.tokens) > count)
-    working.cancel()
     assert setup.rows == ["r0", "r1", "r2"]
