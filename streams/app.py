@@ -64,9 +64,12 @@ class App(faust.App):  # type: ignore[misc]
         """Tell whether all that a partition of ``llm.requests`` holds is taken in."""
         return bool(self.consumer.caught_up(TP(Topics.REQUESTS.name, partition)))
 
-    def behind(self) -> bool:
-        """Tell whether there is a backlog of requests: more to read than is in hand."""
-        return not self.leaving and bool(self.consumer.behind(Topics.REQUESTS.name))
+    def behind(self) -> int:
+        """Return how many records of requests are known that agents do not have yet: the backlog.
+
+        None while the worker is leaving, for it takes no more of them.
+        """
+        return 0 if self.leaving else int(self.consumer.behind(Topics.REQUESTS.name))
 
     def partitions(self) -> int:
         """Return how many partitions ``llm.requests`` has, 0 before that is known."""

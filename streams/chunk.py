@@ -6,9 +6,11 @@ chunks: ``streams.transport`` makes them, the agents take them apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from streams.pieces import Piece
 
 __all__ = ["Chunk", "cut", "records"]
 
@@ -35,23 +37,33 @@ class Chunk:
     @property
     def size(self) -> int:
         """Return the bytes of all values."""
-        return sum(map(len, filter(None, self.values)))
+        return _bytes(self.values)
 
 
-def cut(fetched: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
-    """Yield records in parts of `most` or about 1 MiB, so that what is in hand stays bounded."""
-    sizes = [len(record.value or b"") for record in fetched]
-    if len(fetched) <= most and sum(sizes) <= _CHUNK_BYTES:
-        if fetched:
-            yield fetched
+def cut(pieces: Iterable[Piece], most: int) -> Iterator[tuple[Sequence[int], Sequence[Any]]]:
+    """Yield offsets and values of up to `most` records or about 1 MiB: what is in hand is bounded.
+
+    Args:
+        pieces: consecutive records of one partition, as they were fetched.
+        most: how many records to hand over together.
+    """
+    offsets = [offset for piece in pieces for offset in piece.offsets]
+    values = [value for piece in pieces for value in piece.values]
+    if len(values) <= most and _bytes(values) <= _CHUNK_BYTES:
+        if values:
+            yield offsets, values
         return
     start, size = 0, 0
-    for place, length in enumerate(sizes):
+    for place, length in enumerate([len(value or b"") for value in values]):
         if place - start == most or (place > start and size + length > _CHUNK_BYTES):
-            yield fetched[start:place]
+            yield offsets[start:place], values[start:place]
             start, size = place, 0
         size += length
-    yield fetched[start:]
+    yield offsets[start:], values[start:]
+
+
+def _bytes(values: Iterable[bytes | None]) -> int:
+    return sum(map(len, filter(None, values)))
 
 
 def records(event: Any) -> Iterator[tuple[int, bytes]]:

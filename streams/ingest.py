@@ -67,8 +67,8 @@ class Assignment(Protocol):
     def hold(self, events: Iterable[Any]) -> None:
         """Let Faust wait no more for these events; see ``App.hold``."""
 
-    def behind(self) -> bool:
-        """Tell whether the log is known to hold more than was handed over; see ``App.behind``."""
+    def behind(self) -> int:
+        """Return how many records the log is known to hold beyond these; see ``App.behind``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ class _Work:
     def size(self) -> int:
         """Return how many events it holds, refused records among them, and 1 for none."""
         return max(1, sum(max(len(part.batch), part.records) for part in self.parts))
+
+    @property
+    def records(self) -> int:
+        """Return how many records it was decoded from."""
+        return sum(part.records for part in self.parts)
 
 
 class IngestAgent:
@@ -114,6 +119,7 @@ class IngestAgent:
         self._gathered: Gathered[Any] = Gathered(settings.streams.batch_bytes)
         self._prepared: Gathered[_Work] = Gathered(_INSERT_EVENTS)
         self._busy = 0
+        self._events_a_record = 1.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._abandoned = False
 
@@ -161,26 +167,30 @@ class IngestAgent:
         """Finish batches and return their size; nobody holds them while more is waited for."""
         await self._finish(works)
         self._busy -= len(works)
-        return sum(work.size for work in works)
+        size = sum(work.size for work in works)
+        self._events_a_record = size / max(1, sum(work.records for work in works))
+        return size
 
     async def _fill(self, size: int) -> None:
-        """Wait until so many events wait for the store, while more of a backlog is on its way.
+        """Wait until so many events wait for the store, while more than these are to come.
 
         The store pays for each insert, in up to four tables, and for merging what it wrote: 50,000
         rows at once cost it half of what they cost in pieces of 15,000. Sizes double from one
-        insert to the next, so that it does not stand idle before the first, and who has no backlog
-        never waits.
+        insert to the next, so that it does not stand idle before the first, and halve towards a
+        backlog's end, so that not all of it is still to be stored when it has been read. Who has no
+        backlog never waits.
         """
         until = time.monotonic() + _FILL_S
         size = min(size, _INSERT_EVENTS)
         while self._prepared.size < size and self._more(len(self._prepared)):
-            if time.monotonic() >= until:
+            to_come = self._assignment.behind() * self._events_a_record
+            if self._prepared.size > to_come or time.monotonic() >= until:
                 return
             await asyncio.sleep(_LOOK_S)
 
     def _more(self, here: int) -> bool:
         """Tell whether something comes behind the given number of batches."""
-        return bool(self._gathered) or self._busy > here or self._assignment.behind()
+        return bool(self._gathered or self._busy > here or self._assignment.behind())
 
     async def process(self, events: Sequence[Any]) -> None:
         """Take in some Faust events whose values are chunks, alone and to the end."""

@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aiokafka import ConsumerRecord
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 from mode.utils.futures import notify
 
 from streams.chunk import Chunk, cut
+from streams.pieces import take_in_pieces
 
 __all__ = ["Transport"]
 
@@ -45,7 +47,9 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start aiokafka's consumer, and note when its group answers."""
         await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        consumer = self._ensure_consumer()
+        take_in_pieces(consumer._fetcher, self.app.chunked)  # noqa: SLF001
+        coordinator = consumer._coordinator  # noqa: SLF001
         beat = coordinator._do_heartbeat  # noqa: SLF001
 
         async def noted() -> bool:
@@ -101,9 +105,9 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
 
     Records of ``app.chunked`` topics go as chunks, each a message with the offset of its last
     record; all others go one by one. ``_delivered`` holds the offsets handed over and not yet
-    committed, in the log's order, ``_done`` those of them that are acknowledged; ``_in_hand`` the
-    partitions of records that are fetched but not handed over; ``_turn`` changes whenever positions
-    do.
+    committed, in the log's order, ``_done`` those of them that are acknowledged; ``_in_hand`` how
+    many records of which partitions are fetched but not handed over; ``_turn`` changes whenever
+    positions do.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -111,7 +115,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._done: defaultdict[TP, set[int]] = defaultdict(set)
         self._turn = 0
-        self._in_hand: set[TP] = set()
+        self._in_hand: dict[TP, int] = {}
 
     @property
     def turn(self) -> int:
@@ -124,10 +128,10 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             return False
         return self._thread.left(tp) == 0  # type: ignore[no-any-return]
 
-    def behind(self, topic: str) -> bool:
-        """Tell whether some of a topic's partitions are known to hold more than was handed over."""
+    def behind(self, topic: str) -> int:
+        """Return how many records a topic is known to hold that were not handed over yet."""
         tps = [tp for tp in self.assignment() if tp.topic == topic]
-        return any(tp in self._in_hand or self._thread.left(tp) for tp in tps)
+        return sum(self._in_hand.get(tp, 0) + (self._thread.left(tp) or 0) for tp in tps)
 
     def lease_left_s(self) -> float:
         """Return for how long the group surely keeps this worker's partitions for it."""
@@ -156,7 +160,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             await self.sleep(_PAUSE_S)
             return
         records = await self._getmany(wanted, _FETCH_S) or {}
-        self._in_hand = set(records)
+        self._in_hand = {tp: self._count(tp, part) for tp, part in records.items()}
         await self.sleep(0)
         unread: dict[TP, int] = {}
         single = {}
@@ -164,17 +168,23 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             if tp.topic not in self.app.chunked:
                 single[tp] = part
                 continue
-            for some in cut(part, self.app.chunked[tp.topic]):
-                chunk = Chunk(tp.partition, [r.offset for r in some], [r.value for r in some], turn)
-                if not await self._deliver(tp, some[-1], turn, chunk):
-                    unread[tp] = some[0].offset
+            for offsets, values in cut(part, self.app.chunked[tp.topic]):
+                chunk = Chunk(tp.partition, offsets, values, turn)
+                if not await self._deliver(tp, _whole(tp, chunk, part[-1].timestamp), turn):
+                    unread[tp] = offsets[0]
                     break
         for tp, record in self.scheduler.iterate(single):
             if tp in unread or not await self._deliver(tp, record, turn):
                 unread.setdefault(tp, record.offset)
         if unread and not self.should_stop:
             await self._thread.rewind(unread)
-        self._in_hand = set()
+        self._in_hand = {}
+
+    def _count(self, tp: TP, part: Sequence[Any]) -> int:
+        """Return how many records a partition's part of a fetch has."""
+        if tp.topic in self.app.chunked:
+            return sum(len(piece.offsets) for piece in part)
+        return len(part)
 
     def _wanted(self) -> set[TP]:
         """Return the partitions to fetch: a copy, for the thread reads it while it may change.
@@ -186,7 +196,7 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
             return {tp for tp in active if self._is_changelog_tp(tp)}
         return active
 
-    async def _deliver(self, tp: TP, record: Any, turn: int, chunk: Chunk | None = None) -> bool:
+    async def _deliver(self, tp: TP, record: Any, turn: int) -> bool:
         readable = tp in self._get_active_partitions() or tp in self._buffered_partitions
         if turn != self._turn or not self.flow_active or not readable:
             return False
@@ -194,8 +204,6 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if acknowledged:
             self._delivered[tp].append(record.offset)
         message = self._to_message(tp, record)
-        if chunk is not None:
-            message.key, message.value = None, chunk
         result = await self.wait_first(self.callback(message), self.suspend_flow.wait())
         if result.stopped or self.suspend_flow.is_set():
             # Perhaps it was handed over, perhaps not: once more does no harm.
@@ -265,6 +273,12 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if len(done) > len(delivered):  # of records that were handed over again meanwhile
             done.intersection_update(delivered)
         return None if last is None else last + 1
+
+
+def _whole(tp: TP, chunk: Chunk, timestamp: int) -> ConsumerRecord[None, Chunk]:
+    """Return a chunk as one record, with the offset of its last."""
+    place = (tp.topic, tp.partition, chunk.offsets[-1])
+    return ConsumerRecord(*place, timestamp, 0, None, chunk, None, -1, -1, ())
 
 
 class Transport(aiokafka.Transport):  # type: ignore[misc]

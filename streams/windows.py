@@ -54,6 +54,9 @@ class Reading(Protocol):
     def caught_up(self, partition: int) -> bool:
         """Tell whether all that a partition of ``llm.requests`` holds is taken in."""
 
+    def behind(self) -> int:
+        """Return how many records the log is known to hold beyond these; see ``App.behind``."""
+
 
 @dataclass(slots=True)
 class _Source:
@@ -145,7 +148,8 @@ class WindowsAgent:
         """Flush at once when that closes a window, and every ``flush_s`` while it may.
 
         Partials of a window that is still open are of no use to anybody yet, and sketches are dear
-        to write and to read: without a window to close, flushes are fewer.
+        to write and to read: without a window to close, flushes are fewer, and so they are in a
+        backlog, where more of the same windows is at hand.
         """
         scale = self._settings.time_scale
         now_us, flush_us = self._elapsed(), self._settings.flush_s / scale * 1e6
@@ -154,7 +158,8 @@ class WindowsAgent:
             self._hurried_at_us = now_us
             await self.flush()
             return
-        if not any(self._may_close(source) for source in self._sources.values()):
+        may_close = any(self._may_close(source) for source in self._sources.values())
+        if not may_close or self._reading.behind():
             flush_us *= _OPEN_FLUSHES
         if now_us - self._flushed_at_us >= flush_us:
             await self.flush()

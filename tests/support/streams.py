@@ -131,7 +131,7 @@ class Turn:
     leaving: bool = False
     confirmed: bool = True
     read_to_the_end: bool = True
-    backlog: bool = False
+    backlog: int = 0
     held: list[Any] = field(default_factory=list)
 
     def hold(self, events: Iterable[Any]) -> None:
@@ -146,8 +146,8 @@ class Turn:
         """Tell whether the partitions are read to their end."""
         return self.read_to_the_end
 
-    def behind(self) -> bool:
-        """Tell whether more is to be read than is in hand."""
+    def behind(self) -> int:
+        """Return how many records are to be read beyond those in hand."""
         return self.backlog
 
 

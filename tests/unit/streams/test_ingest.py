@@ -315,7 +315,7 @@ async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
     monkeypatch.setattr(ingest, "_FILL_S", 60)
     store = Rows()
     setup = Setup(store)
-    setup.turn.backlog = True
+    setup.turn.backlog = 1_000
     chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(6)]
     async with working(setup.agent):
         await setup.agent._gathered.put(chunks[0])
@@ -328,11 +328,33 @@ async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
             await until(lambda count=number: len(setup.agent._prepared) == count)
         await asyncio.sleep(0.1)
         assert len(store.tokens) == 2  # six are fewer than eight, and more is said to be coming
-        setup.turn.backlog = False
+        setup.turn.backlog = 0
         await until(lambda: all(chunk.acked for chunk in chunks))
     assert len(store.tokens) == 3
     assert setup.rows == [f"r{number}" for number in range(12)]
     assert setup.counted == 12
+
+
+async def test_towards_a_backlogs_end_what_is_here_is_stored_once_less_is_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingest, "_FILL_S", 60)
+    store = Rows()
+    setup = Setup(store)
+    setup.turn.backlog = 1_000
+    chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(5)]
+    async with working(setup.agent):
+        for chunk in chunks[:3]:
+            await setup.agent._gathered.put(chunk)
+        await until(lambda: len(store.tokens) == 1)
+        await setup.agent._gathered.put(chunks[3])
+        await until(lambda: len(setup.agent._prepared) == 1)
+        setup.turn.backlog = 1  # of two events, as many as are here
+        await asyncio.sleep(0.1)
+        assert len(store.tokens) == 1
+        await setup.agent._gathered.put(chunks[4])
+        await until(lambda: len(store.tokens) == 2)
+    assert setup.rows == [f"r{number}" for number in range(10)]
 
 
 async def test_what_was_said_to_be_coming_and_does_not_come_is_not_waited_for_long(
@@ -341,7 +363,7 @@ async def test_what_was_said_to_be_coming_and_does_not_come_is_not_waited_for_lo
     monkeypatch.setattr(ingest, "_FILL_S", 0.1)
     store = Rows()
     setup = Setup(store)
-    setup.turn.backlog = True
+    setup.turn.backlog = 1_000
     async with working(setup.agent):
         for number in range(3):
             await setup.agent._gathered.put(setup.log.chunk(setup.record(number)))

@@ -23,6 +23,7 @@ from streams.chunk import cut, records
 from streams.errors import AbandonedError, StoreUnavailableError
 from streams.inserts import insert_each
 from streams.letters import DeadLetters
+from streams.pieces import Piece
 from streams.publish import Publisher
 from streams.retry import until_done
 from streams.rows import event_rows
@@ -98,11 +99,16 @@ async def test_letters_are_counted_once_they_are_sent() -> None:
 
 def test_fetched_records_are_cut_by_their_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk_module, "_CHUNK_BYTES", 10)
-    values = (b"12345", b"12345", b"1", None, b"x" * 50, b"1")
-    fetched = [SimpleNamespace(value=value) for value in values]
+    fetched = [
+        Piece([3, 4], [b"12345", b"12345"], 0),
+        Piece([7, 8, 9, 10], [b"1", None, b"x" * 50, b"1"], 0),
+    ]
 
     def sizes(most: int) -> list[list[int]]:
-        return [[len(one.value or b"") for one in part] for part in cut(fetched, most)]
+        parts = list(cut(fetched, most))
+        assert [offset for offsets, _ in parts for offset in offsets] == [3, 4, 7, 8, 9, 10]
+        assert all(len(offsets) == len(values) for offsets, values in parts)
+        return [[len(value or b"") for value in values] for _, values in parts]
 
     assert sizes(9) == [[5, 5], [1, 0], [50], [1]]
     assert sizes(1) == [[5], [5], [1], [0], [50], [1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from faust.types import TP
 
 from streams.chunk import Chunk
+from streams.pieces import Piece
 from streams.transport import _Consumer, _Thread
 
 P0, P1 = TP("llm.requests", 0), TP("llm.requests", 1)
@@ -31,7 +33,7 @@ class Consumer(_Consumer):
         self._buffered_partitions = set()
         self._active_partitions = {P0, P1, CHUNKED, TABLE}
         self._turn = 0
-        self._in_hand = set()
+        self._in_hand = {}
         self.app = SimpleNamespace(
             topics=SimpleNamespace(acks_enabled_for=lambda topic: topic != TABLE.topic),
             monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None),
@@ -65,7 +67,7 @@ class Consumer(_Consumer):
         return tp == TABLE
 
     def _to_message(self, tp: TP, record: Any) -> Any:
-        return message(tp, record.offset)
+        return Message(tp, record.offset, value=record.value)
 
     async def sleep(self, n: float) -> None:
         await asyncio.sleep(0)
@@ -112,6 +114,10 @@ def message(tp: TP, offset: int) -> Message:
 
 def records(*offsets: int) -> list[Any]:
     return [SimpleNamespace(offset=offset, value=b"%d" % offset) for offset in offsets]
+
+
+def pieces(*batches: Sequence[int]) -> list[Piece]:
+    return [Piece(offsets, [b"%d" % offset for offset in offsets], 0) for offsets in batches]
 
 
 async def delivered(*offsets: int) -> Consumer:
@@ -251,7 +257,7 @@ async def test_a_rewind_only_ever_goes_back_and_skips_what_is_gone() -> None:
 
 async def test_a_chunk_is_one_message_that_commits_behind_its_last_record() -> None:
     consumer = Consumer()
-    consumer.records = {CHUNKED: records(5, 6, 9), P0: records(1)}
+    consumer.records = {CHUNKED: pieces([5], [6, 9]), P0: records(1)}
     await consumer._fetch_and_deliver()
     assert consumer.handed == [(2, 9), (0, 1)]
     chunk = consumer.values[0]
@@ -262,7 +268,7 @@ async def test_a_chunk_is_one_message_that_commits_behind_its_last_record() -> N
 
 async def test_a_chunk_that_is_not_handed_over_is_fetched_again_from_its_first_record() -> None:
     consumer = Consumer()
-    consumer.records = {CHUNKED: records(5, 6, 9)}
+    consumer.records = {CHUNKED: pieces([5, 6, 9])}
     consumer.after_each = consumer.suspend_flow.set
     await consumer._fetch_and_deliver()
     assert consumer.rewound == {CHUNKED: 5}
@@ -270,7 +276,7 @@ async def test_a_chunk_that_is_not_handed_over_is_fetched_again_from_its_first_r
 
 async def test_an_acknowledgement_of_before_a_seek_does_not_count_after_it() -> None:
     consumer = Consumer()
-    consumer.records = {CHUNKED: records(5, 6)}
+    consumer.records = {CHUNKED: pieces([5, 6])}
     consumer.committed = {CHUNKED: 5}
     await consumer._fetch_and_deliver()
     await consumer.perform_seek()
@@ -298,9 +304,10 @@ async def test_a_lease_lasts_from_when_the_last_answered_heartbeat_was_sent(
     monkeypatch.setattr(_Thread.__base__, "on_start", started)
     monkeypatch.setattr("streams.transport.time.monotonic", lambda: now[0])
     thread = _Thread.__new__(_Thread)
-    thread.app = SimpleNamespace(conf=SimpleNamespace(broker_session_timeout=10.0))
+    thread.app = SimpleNamespace(conf=SimpleNamespace(broker_session_timeout=10.0), chunked={})
     coordinator = SimpleNamespace(_do_heartbeat=beat)
-    thread._ensure_consumer = lambda: SimpleNamespace(_coordinator=coordinator)
+    fetcher = SimpleNamespace(_proc_fetch_request=None)
+    thread._ensure_consumer = lambda: SimpleNamespace(_coordinator=coordinator, _fetcher=fetcher)
     await thread.on_start()
     assert thread.lease_left_s() < 0
     await thread._confirm()
@@ -332,16 +339,17 @@ async def test_a_partition_is_caught_up_when_all_that_was_fetched_is_acknowledge
 
 async def test_a_topic_is_behind_while_more_is_known_than_was_handed_over() -> None:
     consumer = Consumer()
-    consumer.records = {P0: records(5, 6)}
+    consumer.records = {P0: records(5, 6), CHUNKED: pieces([1, 2], [3])}
     seen = []
-    consumer.after_each = lambda: seen.append(consumer.behind(P0.topic))
-    consumer.assignment = lambda: {P0}
+    topics = (P0.topic, CHUNKED.topic)
+    consumer.after_each = lambda: seen.append([consumer.behind(topic) for topic in topics])
+    consumer.assignment = lambda: {P0, CHUNKED}
     assert not consumer.behind(P0.topic)
     await consumer._fetch_and_deliver()
-    assert seen == [True, True]
+    assert seen == [[2, 3]] * 3
     assert not consumer.behind(P0.topic)  # what is handed over is in hand, acknowledged or not
-    consumer._thread.left = lambda _: 3
-    assert consumer.behind(P0.topic)
+    consumer._thread.left = lambda _: 4
+    assert consumer.behind(P0.topic) == 4
     assert not consumer.behind("another")
     consumer._thread.left = lambda _: None  # nothing was fetched yet
     assert not consumer.behind(P0.topic)

@@ -232,6 +232,22 @@ async def test_while_no_window_can_close_a_flush_has_time() -> None:
     assert len(sent(outbox)) == 3
 
 
+async def test_in_a_backlog_a_flush_has_time_even_when_windows_may_close() -> None:
+    passed_us = 0
+    flush_us = round(SETTINGS.flush_s * 1e6)
+    outbox, reading = Outbox(), Turn(backlog=5)
+    agent = WindowsAgent(SETTINGS, outbox, lambda: passed_us, reading)
+    agent.add(batch((0, 1)))
+    await agent.flush()
+    agent.add(batch_of([event(end_time_us=NOW_US + SETTINGS.window_us)], (0, 2)))
+    passed_us += 3 * flush_us
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 1
+    reading.backlog = 0
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 2
+
+
 async def test_the_last_partition_to_end_a_window_has_it_flushed_at_once() -> None:
     passed_us = SETTINGS.window_us
     outbox = Outbox()
