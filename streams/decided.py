@@ -21,14 +21,18 @@ class DecidedTable(MutableMapping[str, str]):
     """A table that is ahead of the real one by what its messages have not been sent for.
 
     Many decisions go out together, one send a topic, and their rows are kept only then: a crash in
-    between decides again under the same ids. What cannot be sent, because the worker stops, is
-    forgotten, for the table may be another's by the time it is asked again.
+    between decides again under the same ids. Writes are kept in their order, older ones of a row
+    as well: what a kill leaves is then a beginning of the decisions. Were each row kept once, in
+    its newest form, how far evaluations have come could be known without an alert that they began,
+    or an alert that acted without policy's memory of it. What cannot be sent, because the worker
+    stops, is forgotten, for the table may be another's by the time it is asked again.
     """
 
     def __init__(self, table: MutableMapping[str, str], publisher: Publishes) -> None:
         self._table = table
         self._publisher = publisher
         self._rows: dict[str, str | None]
+        self._writes: list[tuple[str, str | None]]
         self._messages: dict[Topic, list[tuple[str, Message]]]
         self.forget()
 
@@ -42,7 +46,7 @@ class DecidedTable(MutableMapping[str, str]):
             for topic, items in self._messages.items():
                 if items:
                     await until_done("decisions", partial(self._publisher.send_many, topic, items))
-            for key, value in self._rows.items():
+            for key, value in self._writes:
                 if value is not None:
                     self._table[key] = value
                 elif key in self._table:
@@ -52,7 +56,8 @@ class DecidedTable(MutableMapping[str, str]):
 
     def forget(self) -> None:
         """Be as the table is."""
-        self._rows, self._messages = {}, {topic: [] for topic in _IN_ORDER}
+        self._rows, self._writes = {}, []
+        self._messages = {topic: [] for topic in _IN_ORDER}
 
     def __getitem__(self, key: str) -> str:
         value = self._rows[key] if key in self._rows else self._table.get(key)
@@ -61,12 +66,12 @@ class DecidedTable(MutableMapping[str, str]):
         return value
 
     def __setitem__(self, key: str, value: str) -> None:
-        self._rows[key] = value
+        self._write(key, value)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        self._rows[key] = None
+        self._write(key, None)
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str) and key in self._rows:
@@ -83,3 +88,9 @@ class DecidedTable(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _write(self, key: str, value: str | None) -> None:
+        if self._writes and self._writes[-1][0] == key:
+            self._writes.pop()  # a request with the answer that came before it: both or neither
+        self._writes.append((key, value))
+        self._rows[key] = value

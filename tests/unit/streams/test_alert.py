@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from schemas.topics import Topic, Topics
 from streams import retry
 from streams.alert import AlertAgent
 from streams.silences import Silences
+from tests.support.crashing import Changelog
 from tests.support.streams import Log, Outbox
 from tests.unit.streams.fakes import FakeStream
 
@@ -61,7 +62,9 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_LONGEST_S", 0.0)
 
 
-def agent(table: dict[str, str], outbox: Outbox, silences: Silences | None = None) -> AlertAgent:
+def agent(
+    table: MutableMapping[str, str], outbox: Outbox, silences: Silences | None = None
+) -> AlertAgent:
     rules = parse_rules(RULES, "rules.yaml")
     return AlertAgent(rules, Policy(), table, outbox, max_lag_s=60, silences=silences)
 
@@ -269,6 +272,43 @@ async def test_signals_that_wait_together_are_said_together_and_kept_once_they_a
     assert len(table) == 51
     await alerts.on_signals([signal(10 * n, 0.2) for n in range(1, 8)])  # of one series, in order
     assert len(requests(outbox)) == 1
+
+
+async def killed_while_it_keeps(
+    signals: Sequence[Signal],
+) -> AsyncIterator[tuple[Changelog, Outbox]]:
+    """Yield what a worker that decides on signals together leaves, killed after each write."""
+    kept, writes = 0, 1
+    while kept <= writes:
+        table, outbox = Changelog(), Outbox()
+        await agent(table, outbox).on_signals(signals)
+        writes = len(table.late)
+        table.crash(kept)
+        yield table, outbox
+        kept += 1
+
+
+async def test_a_kill_among_the_rows_of_two_evaluations_begins_no_incident_anew() -> None:
+    """People were told of those that had begun; under another name nobody would ever end them."""
+    slow = {"signal": SignalName.TTFT_P95, "labels": {"model": "m", "model_version": "v2"}}
+    together = [signal(0, 0.0), end(0), signal(10, 0.2), signal(10, 3.0, **slow), end(10)]
+    after = [signal(20, 0.2), signal(20, 3.0, **slow), end(20)]
+    async for table, outbox in killed_while_it_keeps(together):
+        await agent(table, outbox).on_signals([*together, *after])
+        assert len({intent.incident_id for intent in outbox.of(Topics.NOTIFICATIONS)}) == 2
+
+
+async def test_a_kill_among_the_rows_of_two_actions_forgets_no_cooldown() -> None:
+    series = [("m", "v2"), ("m", "v3"), ("n", "v2")]
+    together = [
+        signal(at_s, 0.2, labels={**LABELS, "model": model, "model_version": version})
+        for at_s in (0, 61)
+        for model, version in series
+    ]
+    async for table, outbox in killed_while_it_keeps(together):
+        await agent(table, outbox).on_signals(together)
+        asked = {request.action_id: request.labels["model"] for request in requests(outbox)}
+        assert sorted(asked.values()) == ["m", "n"]
 
 
 async def test_what_could_not_be_sent_is_decided_again() -> None:

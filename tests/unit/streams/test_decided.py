@@ -7,6 +7,7 @@ import pytest
 from schemas.topics import Topics
 from streams import retry
 from streams.decided import DecidedTable
+from tests.support.crashing import Changelog
 from tests.support.intents import intent_of
 from tests.support.streams import Outbox
 
@@ -38,6 +39,23 @@ async def test_rows_are_seen_at_once_and_kept_when_the_messages_are_out() -> Non
     assert len(outbox.sent) == 1
 
 
+async def test_every_write_is_kept_in_its_order_but_for_those_of_one_row_in_a_row() -> None:
+    table = Changelog()
+    decided = DecidedTable(table, Outbox())
+    decided["evaluated"] = "1"
+    decided["alert"] = "waits"
+    decided["alert"] = "is answered"
+    decided["evaluated"] = "2"
+    del decided["alert"]
+    await decided.settle()
+    assert table.late == [
+        ("evaluated", "1"),
+        ("alert", "is answered"),
+        ("evaluated", "2"),
+        ("alert", None),
+    ]
+
+
 async def test_what_is_forgotten_is_neither_said_nor_kept() -> None:
     table, outbox = {"a": "1"}, Outbox()
     decided = DecidedTable(table, outbox)
@@ -45,6 +63,7 @@ async def test_what_is_forgotten_is_neither_said_nor_kept() -> None:
     decided.say(Topics.NOTIFICATIONS, "k", intent_of())
     decided.forget()
     await decided.settle()
+    assert table == {"a": "1"}
     assert (dict(decided), outbox.sent) == ({"a": "1"}, [])
 
 
