@@ -129,7 +129,7 @@ def on_neighbour(
     One rollback ends a version's series in every rule. Without this, an alert on, say, the
     latency of that version would wait for data for ever. It applies to applied rollbacks and
     fallbacks whose labels agree with the series on all that both have, a version or a provider
-    among them; an applied undo takes it back.
+    among them; an applied undo takes it back. Heard again after a crash, an answer changes nothing.
     """
     common = state.labels.keys() & request.labels.keys()
     if (
@@ -148,6 +148,8 @@ def on_neighbour(
         turn.set(relieved_us=None)
         text = f"{request.rule}: {request.step} was undone"
     elif request.kind in MOVES_TRAFFIC:
+        if state.relieved_us == result.at_us:
+            return state, ()
         turn.set(relieved_us=result.at_us)
         text = f"{request.rule}: {request.step} applied: this series' traffic moves away"
     else:

@@ -16,15 +16,12 @@ import structlog
 from pydantic import ValidationError
 
 from alerting.approval import ignored
-from alerting.effects import Act, Effect
 from alerting.errors import RulesError
 from alerting.evaluator import Evaluator, Withdrawn
 from alerting.identity import fingerprint_in, incident_in
 from alerting.machine import (
     on_acknowledge,
-    on_action,
     on_decision,
-    on_neighbour,
     step,
     withdraw,
 )
@@ -32,15 +29,15 @@ from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
 from alerting.state import AlertState
-from schemas.action import ActionRequested, ActionResult, KillSwitch, action_message
+from schemas.action import ActionResult, KillSwitch, action_message
 from schemas.command import DecideCommand
 from schemas.signal import Signal
 from schemas.topics import Topics
 from streams import metrics
-from streams.alert_states import REQUEST, RULES, AlertStates
+from streams.alert_states import RULES, AlertStates
 from streams.chunk import records
+from streams.consequences import Consequences
 from streams.decided import DecidedTable
-from streams.early_answers import EarlyAnswers
 from streams.effects import message_of
 from streams.evaluated import Evaluated
 from streams.letters import Publishes
@@ -84,7 +81,9 @@ class AlertAgent:
         self._permission = Permission(policy, self._table, silences)
         self._states = AlertStates(self._table)
         self._evaluated = Evaluated(self._table)
-        self._early = EarlyAnswers(self._table)
+        self._consequences = Consequences(
+            self._table, self._states, self._permission, lambda: self._evaluator.rules
+        )
         self._text = text
         self._remembers = text is not None
         # Signals and results come by two streams; a step reads, publishes and writes one state.
@@ -148,11 +147,11 @@ class AlertAgent:
         now_us = signal.window_end_us
         self._evaluator.lagging = self._evaluated.lagging()
         if self._remembers:
-            await self._end_alerts_of_old_rules(now_us)
+            self._end_alerts_of_old_rules(now_us)
         for rule, seen in self._evaluator.due(signal, self._states.live):
             await self._try_step(rule, seen, now_us)
         if self._evaluator.ends(signal):
-            await self._take_over(now_us)
+            self._take_over(now_us)
         self._evaluated.note(signal, self._evaluator)
 
     @asynccontextmanager
@@ -165,12 +164,12 @@ class AlertAgent:
             finally:
                 self._table.forget()
 
-    async def _take_over(self, now_us: int) -> None:
-        await self._withdraw(self._evaluator.take_over(self._states.live) or (), now_us)
+    def _take_over(self, now_us: int) -> None:
+        self._withdraw(self._evaluator.take_over(self._states.live) or (), now_us)
         if self._text is not None:
             self._remember(self._text())
 
-    async def _end_alerts_of_old_rules(self, now_us: int) -> None:
+    def _end_alerts_of_old_rules(self, now_us: int) -> None:
         """Compare the rules with those in force when the table was last written, once."""
         self._remembers = False
         text = self._text() if self._text is not None else ""
@@ -181,13 +180,13 @@ class AlertAgent:
             except RulesError as error:  # written by a version that had other keys
                 log.warning("old_rules_unreadable", error=str(error)[:500])
             else:
-                await self._withdraw(self._evaluator.withdrawn(old, self._states.live()), now_us)
+                self._withdraw(self._evaluator.withdrawn(old, self._states.live()), now_us)
         self._remember(text)
 
-    async def _withdraw(self, withdrawn: Iterable[Withdrawn], now_us: int) -> None:
+    def _withdraw(self, withdrawn: Iterable[Withdrawn], now_us: int) -> None:
         for gone in withdrawn:
             reason = "the rule is no longer in force"
-            await self._carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
+            self._consequences.carry_out(*withdraw(gone.rule, gone.state, now_us, reason), now_us)
 
     def _remember(self, text: str) -> None:
         if self._table.get(RULES) != text:
@@ -196,20 +195,7 @@ class AlertAgent:
     async def on_result(self, result: ActionResult) -> None:
         """Let the ladder go on with what became of its action."""
         async with self._deciding():
-            await self._hear(result)
-
-    async def _hear(self, result: ActionResult) -> None:
-        state = self._states.get(result.fingerprint)
-        if self._early.keep(result, state):
-            log.info("answer_is_early", action_id=result.action_id)
-        rule = self._evaluator.rules.by_name.get(state.rule) if state else None
-        if state is None or rule is None:
-            log.warning("result_without_alert", action_id=result.action_id)
-            return
-        now_us = max(result.at_us, state.last_us or 0)
-        after, effects = on_action(rule, state, result, now_us)
-        await self._carry_out(after, effects, now_us)
-        await self._tell_neighbours(result)
+            self._consequences.hear(result)
 
     async def acknowledge(self, incident_id: str, by: str, at_us: int, reason: str = "") -> bool:
         """Let an open incident know who looks after it; return whether there is such a one."""
@@ -222,7 +208,7 @@ class AlertAgent:
                 return False
             after, effects = on_acknowledge(rule, state, incident_id, by, at_us, reason)
             if effects:
-                await self._carry_out(after, effects, at_us)
+                self._consequences.carry_out(after, effects, at_us)
             return state.open
 
     async def decide(self, command: DecideCommand) -> None:
@@ -242,30 +228,13 @@ class AlertAgent:
             policy = self._permission.of(rule, state, now_us, lagging=lagging)
             after, effects = on_decision(rule, state, command, policy, now_us)
             if after is not state or effects:
-                await self._carry_out(after, effects, now_us)
+                self._consequences.carry_out(after, effects, now_us)
 
     async def on_kill_switch(self, message: KillSwitch) -> None:
         """Let policy know how the executor's kill switch stands."""
         async with self._deciding():
             self._permission.hear(message)
         log.info("kill_switch", status=message.status, reason=message.reason)
-
-    async def _tell_neighbours(self, result: ActionResult) -> None:
-        """Let other alerts know of an action that moved their series' traffic away."""
-        key = REQUEST + result.action_id
-        text = self._table.get(key)
-        if not text:
-            return
-        request = ActionRequested.model_validate_json(text)
-        for state in list(self._states.live()):
-            rule = self._evaluator.rules.by_name.get(state.rule)
-            if rule is None:
-                continue
-            now_us = max(result.at_us, state.last_us or 0)
-            after, effects = on_neighbour(rule, state, request, result, now_us)
-            if after is not state or effects:
-                await self._carry_out(after, effects, now_us)
-        del self._table[key]
 
     async def _try_step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         """Step one rule; its fault is counted and keeps no other rule from stepping."""
@@ -282,20 +251,4 @@ class AlertAgent:
         policy = self._permission.of(rule, state, now_us, lagging=self._evaluator.lagging)
         after, effects = step(rule, state, signal, now_us, policy)
         if after is not state or effects:
-            await self._carry_out(after, effects, now_us)
-
-    async def _carry_out(self, state: AlertState, effects: Sequence[Effect], now_us: int) -> None:
-        for effect in effects:
-            topic, message = message_of(effect)
-            self._table.say(topic, state.fingerprint, message)
-        for effect in effects:
-            if not isinstance(effect, Act):
-                continue
-            request = effect.request
-            self._table[REQUEST + request.action_id] = request.to_json().decode()
-            self._permission.record(request, now_us)
-        self._states.put(state)
-        for effect in effects:
-            if isinstance(effect, Act) and (answer := self._early.of(effect.request.action_id)):
-                await self._hear(answer)
-                self._early.drop(answer.action_id)
+            self._consequences.carry_out(after, effects, now_us)

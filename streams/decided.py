@@ -90,7 +90,5 @@ class DecidedTable(MutableMapping[str, str]):
         return sum(1 for _ in self)
 
     def _write(self, key: str, value: str | None) -> None:
-        if self._writes and self._writes[-1][0] == key:
-            self._writes.pop()  # a request with the answer that came before it: both or neither
         self._writes.append((key, value))
         self._rows[key] = value

@@ -21,7 +21,7 @@ class EarlyAnswers:
 
     A request is out before the state that waits for its answer is kept. Killed in between, a worker
     leaves the answer to a successor that reads signals and answers side by side, and may hear the
-    answer first; the executor answers once.
+    answer first; the executor answers once. A row goes after its alert is kept.
     """
 
     def __init__(self, table: MutableMapping[str, str]) -> None:
@@ -44,9 +44,14 @@ class EarlyAnswers:
         text = self._table.get(EARLY + action_id)
         return ActionResult.model_validate_json(text) if text else None
 
-    def drop(self, action_id: str) -> None:
-        """Forget what was kept for a request."""
-        self._table.pop(EARLY + action_id, None)
+    def forget(self, state: AlertState) -> None:
+        """Drop what an alert has heard, also what a kill had left after the alert was kept."""
+        for record in state.taken:
+            if (step := record.action_id) is None:
+                continue
+            for action_id in (step, plan_id_of(step), undo_id_of(step)):
+                if _had(record, action_id):
+                    self._table.pop(EARLY + action_id, None)
 
 
 def _knows(state: AlertState, result: ActionResult) -> bool:

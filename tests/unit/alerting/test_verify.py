@@ -222,7 +222,8 @@ def test_a_neighbour_s_rollback_ends_the_series_of_other_rules() -> None:
     slow.run(0, 70, 3.0)
     slow.neighbour(acting.acts[0], ActionStatus.REFUSED)
     assert slow.state.relieved_us is None
-    slow.neighbour(acting.acts[0], ActionStatus.APPLIED)
+    assert slow.neighbour(acting.acts[0], ActionStatus.APPLIED) != ()
+    assert slow.neighbour(acting.acts[0], ActionStatus.APPLIED) == ()  # it is told once
     slow.run(70, 130, 3.0)
     slow.run(130, 400, None)
     assert slow.phase == "resolved"

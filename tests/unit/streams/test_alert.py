@@ -448,6 +448,61 @@ async def test_an_answer_that_a_crash_brought_before_its_request_is_heard_after_
     assert not [key for key in kept if key.startswith("early:")]
 
 
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_no_two_kills_keep_an_answer_from_its_neighbours_or_tell_it_twice(
+    acknowledged: bool,
+) -> None:
+    """The first falls among the rows of a request, the second among those of its answer."""
+    slow = {"signal": SignalName.TTFT_P95, "labels": {"model": "m", "model_version": "v2"}}
+
+    def evaluation(at_s: int) -> list[Signal]:
+        return [signal(at_s, 0.2), signal(at_s, 3.0, **slow), end(at_s)]
+
+    async def lives(first: int | None, second: int | None) -> tuple[Changelog, Outbox, list[int]]:
+        table, outbox, writes = Changelog(), Outbox(), list[int]()
+
+        def killed(worker: AlertAgent, kept: int | None) -> AlertAgent:
+            writes.append(len(table.late))
+            if kept is None:
+                return worker
+            table.crash(kept)
+            return agent(table, outbox)
+
+        worker = agent(table, outbox)
+        for at_s in range(0, 60, 10):
+            await worker.on_signals(evaluation(at_s))
+        table.commit()
+        await worker.on_signals(evaluation(60))
+        worker = killed(worker, first)
+        answer = result(requests(outbox)[0], 61, ActionStatus.APPLIED)
+        await worker.on_result(answer)
+        if acknowledged:  # nobody says it again
+            table.commit()
+        await worker.on_signals(evaluation(60))
+        worker = killed(worker, second)
+        if not acknowledged:
+            await worker.on_result(answer)
+        await worker.on_signals(evaluation(60))
+        for at_s in range(70, 400, 10):
+            await worker.on_signals([end(at_s)])
+        return table, outbox, writes
+
+    def told(outbox: Outbox) -> set[tuple[str, int, tuple[str, ...]]]:
+        intents = outbox.of(Topics.NOTIFICATIONS)
+        return {(intent.incident_id, intent.revision, intent.news) for intent in intents}
+
+    _, undisturbed, (last, _) = await lives(None, None)
+    for first in range(last + 1):
+        _, _, (_, writes) = await lives(first, None)
+        for second in range(writes + 1):
+            table, outbox, _ = await lives(first, second)
+            assert phases(outbox)[-1] is AlertPhase.RESOLVED
+            assert phases(outbox, "slow")[-1] is AlertPhase.RESOLVED
+            assert len({request.action_id for request in requests(outbox)}) == 1
+            assert told(outbox) == told(undisturbed)
+            assert not [key for key in table if key.startswith(("early:", "request:"))]
+
+
 async def test_answers_that_nobody_asked_for_are_forgotten_after_a_day() -> None:
     table = dict[str, str]()
     alerts = agent(table, Outbox())

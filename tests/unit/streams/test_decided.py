@@ -39,7 +39,7 @@ async def test_rows_are_seen_at_once_and_kept_when_the_messages_are_out() -> Non
     assert len(outbox.sent) == 1
 
 
-async def test_every_write_is_kept_in_its_order_but_for_those_of_one_row_in_a_row() -> None:
+async def test_every_write_is_kept_in_its_order() -> None:
     table = Changelog()
     decided = DecidedTable(table, Outbox())
     decided["evaluated"] = "1"
@@ -50,6 +50,7 @@ async def test_every_write_is_kept_in_its_order_but_for_those_of_one_row_in_a_ro
     await decided.settle()
     assert table.late == [
         ("evaluated", "1"),
+        ("alert", "waits"),
         ("alert", "is answered"),
         ("evaluated", "2"),
         ("alert", None),
