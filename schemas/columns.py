@@ -141,6 +141,19 @@ class EventColumns:
         )
 
     @classmethod
+    def join(cls, parts: Sequence[EventColumns]) -> EventColumns:
+        """Return the events of all parts, in their order; there is one part at least."""
+        if len(parts) == 1:
+            return parts[0]
+        table = pa.Table.from_batches([part.batch for part in parts]).unify_dictionaries()
+        return cls(
+            table.combine_chunks().to_batches()[0] if table.num_rows else parts[0].batch,
+            np.concatenate([part.failed for part in parts]),
+            np.concatenate([part.rejected for part in parts]),
+            np.concatenate([part.cost_nano_usd for part in parts]),
+        )
+
+    @classmethod
     def from_structs(cls, structs: Sequence[Any]) -> EventColumns:
         """Turn decoded events (``EventStruct``) into columns; every price counts as unknown."""
         # Tuples first: a zip over them is cheaper than an attribute look-up for each value.

@@ -19,42 +19,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import numpy as np
-import pyarrow as pa
-import structlog
-
-from schemas.clock import Clock
-from schemas.dead_letter import DeadLetterReason
 from schemas.settings import Settings
-from schemas.topics import Topics
-from streams import metrics
-from streams.batch import Batch
 from streams.chunk import Chunk
 from streams.errors import AbandonedError
 from streams.gather import Gathered
-from streams.letters import DeadLetters, Publishes
-from streams.prepare import Prepared, Preparer, Refusal
+from streams.prepare import Prepared, Preparer
 from streams.replay import Known, Replay
-from streams.requests_table import RequestsTable
 from streams.retry import until_done
+from streams.storing import Storing
 from streams.windows import WindowsAgent
 
-__all__ = ["Assignment", "IngestAgent", "Samples"]
-
-log = structlog.get_logger(__name__)
+__all__ = ["Assignment", "IngestAgent"]
 
 _LINGER_S: Final = 0.03
-_INSERT_EVENTS: Final = 50_000
+_INSERT_EVENTS: Final = 40_000
 """How many events of a backlog go to the store in one insert; so many wait for it at most."""
 _FILL_S: Final = 2.0
 _LOOK_S: Final = 0.02
-
-
-class Samples(Protocol):
-    """What takes a share of the requests for judging."""
-
-    def offer(self, batch: Batch) -> None:
-        """Take what belongs to the sample; never waits."""
 
 
 class Assignment(Protocol):
@@ -91,31 +72,23 @@ class _Work:
 
 
 class IngestAgent:
-    """Turns records into rows, partial windows and judge samples, each event once.
-
-    Should the store refuse a row for good, that event alone becomes a dead letter.
-    """
+    """Turns records into rows, partial windows and judge samples, each event once."""
 
     def __init__(
         self,
         settings: Settings,
-        table: RequestsTable,
+        storing: Storing,
         replay: Replay,
-        publisher: Publishes,
         preparer: Preparer,
         windows: WindowsAgent,
-        samples: Samples,
-        clock: Clock,
         assignment: Assignment,
     ) -> None:
         self._settings = settings.streams
-        self._table = table
+        self._storing = storing
         self._replay = replay
         self._preparer = preparer
         self._windows = windows
-        self._samples = samples
         self._assignment = assignment
-        self._letters = DeadLetters(Topics.REQUESTS, publisher, clock)
         self._gathered: Gathered[Any] = Gathered(settings.streams.batch_bytes)
         self._prepared: Gathered[_Work] = Gathered(_INSERT_EVENTS)
         self._busy = 0
@@ -175,7 +148,7 @@ class IngestAgent:
         """Wait until so many events wait for the store, while more than these are to come.
 
         The store pays for each insert, in up to four tables, and for merging what it wrote: 50,000
-        rows at once cost it half of what they cost in pieces of 15,000. Sizes double from one
+        rows at once cost it half of what they cost in pieces of 15,000, and 40,000 little more. Sizes double from one
         insert to the next, so that it does not stand idle before the first, and halve towards a
         backlog's end, so that not all of it is still to be stored when it has been read. Who has no
         backlog never waits.
@@ -270,72 +243,8 @@ class IngestAgent:
         """
         for work in works:
             if not self._is_over(work):
-                await self._send([refusal for part in work.parts for refusal in part.refusals])
+                await self._storing.refuse([r for part in work.parts for r in part.refusals])
         # Who learns of a partition anew asks after these rows: none may be on their way later.
         parts = [part for work in works if not self._is_over(work) for part in work.parts]
-        if not parts:
-            return
-        refused = await self._table.insert(_joined(parts))
-        first = 0
-        for part in parts:
-            self._preparer.done(part)
-            stop = first + part.rows.num_rows
-            here = [(row.index - first, row.detail) for row in refused if first <= row.index < stop]
-            await self._count_in(part, here)
-            first = stop
-
-    async def _count_in(self, part: Prepared, refused: Sequence[tuple[int, str]]) -> None:
-        """Window and sample what is stored; what the store refused becomes dead letters."""
-        uncounted = part.uncounted
-        if refused:
-            lost = part.new[[index for index, _ in refused]]
-            await self._send(
-                [
-                    Refusal(
-                        DeadLetterReason.STORE_REFUSED,
-                        detail,
-                        part.batch.columns.event(place).to_json(),
-                        part.batch.origin.place(place),
-                    )
-                    for (_, detail), place in zip(refused, lost.tolist(), strict=True)
-                ]
-            )
-            uncounted = np.setdiff1d(uncounted, lost)
-        counted = part.batch.take(uncounted)
-        if len(counted):
-            self._count(counted)
-            self._sample(counted)
-        metrics.RECORDS.labels(topic=Topics.REQUESTS.name).inc(part.records)
-        metrics.EVENTS.inc(len(part.batch))
-        metrics.BATCH_EVENTS.observe(len(part.batch))
-
-    async def _send(self, refusals: Sequence[Refusal]) -> None:
-        if refusals:
-            letters = [
-                self._letters.letter(item.reason, item.detail, item.payload, item.place)
-                for item in refusals
-            ]
-            await until_done("dead letters", lambda: self._letters.send(letters))
-
-    def _count(self, batch: Batch) -> None:
-        """Add stored events to windows; a fault is counted, for the rows stand already."""
-        try:
-            self._windows.add(batch)
-        except Exception:
-            metrics.WINDOW_FAILURES.inc(len(batch))
-            log.exception("windows_fail", events=len(batch))
-
-    def _sample(self, batch: Batch) -> None:
-        """Offer stored events to the judge's sample; a fault costs samples, nothing else."""
-        try:
-            self._samples.offer(batch)
-        except Exception:
-            log.exception("sampling_fails", events=len(batch))
-
-
-def _joined(parts: Sequence[Prepared]) -> pa.Table:
-    """Return the rows of all parts, in their order, as one block."""
-    if len(parts) == 1:
-        return parts[0].rows
-    rows = pa.concat_tables([part.rows for part in parts if part.rows.num_rows] or [parts[0].rows])
-    return rows.unify_dictionaries().combine_chunks()
+        if parts:
+            await self._storing.store(parts)

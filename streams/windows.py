@@ -7,6 +7,7 @@ Offsets of taken-in events are acknowledged here, once the partial windows that 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -92,13 +93,17 @@ class WindowsAgent:
         self._hurried_at_us = 0
         self._lock = asyncio.Lock()
 
-    def add(self, batch: Batch) -> None:
-        """Add a micro-batch to its partitions' open windows.
+    def add(self, *batches: Batch) -> None:
+        """Add micro-batches, oldest first, to their partitions' open windows: all in one step each.
 
         Should one event be more than the arithmetic can take, it alone is left out, and counted.
         """
-        for partition, part in batch.by_partition():
-            columns = part.columns
+        parts: defaultdict[int, list[Batch]] = defaultdict(list)
+        for batch in batches:
+            for partition, part in batch.by_partition():
+                parts[partition].append(part)
+        for partition, some in parts.items():
+            columns = EventColumns.join([part.columns for part in some])
             source = self._source(partition)
             try:
                 source.store.add(columns)
@@ -107,7 +112,7 @@ class WindowsAgent:
                 _add_one_by_one(source.store, columns)
             latest = int(columns.ints("end_time_us").max())
             source.watermark_us = max(source.watermark_us, latest - self._settings.lateness_us, 0)
-            source.up_to_offset = int(part.origin.offsets[-1])
+            source.up_to_offset = int(some[-1].origin.offsets[-1])
             source.heard_us = self._elapsed()
             source.changed, source.idle = True, False
 

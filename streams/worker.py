@@ -49,6 +49,7 @@ from streams.signals import SignalsAgent, SignalSource
 from streams.silences import Silences
 from streams.sink import SINKS, SinkAgent
 from streams.store import Store
+from streams.storing import Storing
 from streams.tables import text_table
 from streams.tail import WindowsTail
 from streams.windows import WindowsAgent
@@ -94,7 +95,8 @@ def build_app(
     table = RequestsTable(ingest_store, writer=uuid4().hex[:16])
     replay = Replay(settings.kafka.log_id, ingest_store, table, WindowsTail(settings.kafka))
     preparer = Preparer(settings, prices, clock)
-    ingest = IngestAgent(settings, table, replay, publisher, preparer, windows, quality, clock, app)
+    storing = Storing(table, publisher, preparer, windows, quality, clock)
+    ingest = IngestAgent(settings, storing, replay, preparer, windows, app)
     feedback = FeedbackAgent(
         queries,
         sink_store,

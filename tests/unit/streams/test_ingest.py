@@ -19,6 +19,7 @@ from streams.ingest import IngestAgent
 from streams.prepare import Preparer
 from streams.replay import Replay
 from streams.requests_table import RequestsTable
+from streams.storing import Storing
 from streams.windows import WindowsAgent
 from tests.support.events import NOW_US, event, numbered_id
 from tests.support.streams import Log, LoggedEvent, Outbox, Rows, TailOf, Turn
@@ -47,17 +48,10 @@ class Setup:
         table = RequestsTable(self.store, "writer")
         replay = Replay("log-1", self.store, table, tail or TailOf())
         self.preparer = Preparer(settings, load_price_book(), lambda: NOW_US)
-        self.agent = IngestAgent(
-            settings,
-            table,
-            replay,
-            self.outbox,
-            self.preparer,
-            self.windows,
-            self.samples,
-            lambda: NOW_US,
-            self.turn,
+        storing = Storing(
+            table, self.outbox, self.preparer, self.windows, self.samples, lambda: NOW_US
         )
+        self.agent = IngestAgent(settings, storing, replay, self.preparer, self.windows, self.turn)
         self.log = Log(Topics.REQUESTS.name, partition=2)
 
     def record(self, *numbers: int) -> bytes:
