@@ -148,10 +148,10 @@ class IngestAgent:
         """Wait until so many events wait for the store, while more than these are to come.
 
         The store pays for each insert, in up to four tables, and for merging what it wrote: 50,000
-        rows at once cost it half of what they cost in pieces of 15,000, and 40,000 little more. Sizes double from one
-        insert to the next, so that it does not stand idle before the first, and halve towards a
-        backlog's end, so that not all of it is still to be stored when it has been read. Who has no
-        backlog never waits.
+        rows at once cost it half of what they cost in pieces of 15,000, and 40,000 little more.
+        Sizes double from one insert to the next, so that it does not stand idle before the first,
+        and halve towards a backlog's end, so that not all of it is still to be stored when it has
+        been read. Who has no backlog never waits.
         """
         until = time.monotonic() + _FILL_S
         size = min(size, _INSERT_EVENTS)
