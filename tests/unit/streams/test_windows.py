@@ -59,6 +59,24 @@ async def test_each_partition_is_a_source_with_its_own_watermark_and_offset() ->
     assert first.watermark_us == NOW_US - SETTINGS.lateness_us
 
 
+async def test_batches_that_are_added_together_count_as_if_they_came_one_by_one() -> None:
+    some = [
+        batch((0, 7), (0, 9), (1, 3), model="a"),
+        batch((1, 4), end_us=NOW_US + SETTINGS.window_us, feature=None, model="b"),
+        batch((0, 11), (1, 5), end_us=NOW_US - 1, model="b"),
+    ]
+    one_by_one, together = Outbox(), Outbox()
+    for outbox, steps in ((one_by_one, [[each] for each in some]), (together, [some])):
+        agent = agent_with(outbox)
+        for step in steps:
+            agent.add(*step)
+        await agent.flush()
+    same = {"epoch": "", "fence": 0}
+    left, right = ([m.model_copy(update=same) for m in sent(o)] for o in (one_by_one, together))
+    assert left == right
+    assert [message.up_to_offset for message in right] == [11, 5]
+
+
 async def test_a_failed_flush_is_sent_first_next_time_under_its_own_number() -> None:
     outbox = Outbox()
     agent = agent_with(outbox)
