@@ -42,6 +42,7 @@ GROUP: Final = "tocsin-executor"
 _RETRY_S: Final = 1.0
 _FLAGS_EVERY_S: Final = 1.0
 _CLOSE_S: Final = 10.0
+_COMMIT_S: Final = 3.0
 
 ACTIONS: Final = Counter(
     "tocsin_executor_actions", "Actions by what became of them.", ["kind", "status"]
@@ -149,9 +150,20 @@ class Executor:
             for record in records:
                 if not await self._take(record, stop):
                     return  # stopped before it was done: not committed, so it comes again
-            with suppress(CommitFailedError, IllegalStateError):
-                # A partition that went to another executor meanwhile is its to commit.
-                await self._consumer.commit({partition: records[-1].offset + 1})
+            await self._commit(partition, records[-1].offset + 1)
+
+    async def _commit(self, partition: TopicPartition, offset: int) -> None:
+        """Tell the group how far this is; what it does not hear of comes again, and is answered.
+
+        With no broker to answer aiokafka would wait for ever, and hear of no stop.
+        """
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self._consumer.commit({partition: offset})
+        except (CommitFailedError, IllegalStateError):
+            pass  # the partition went to another executor meanwhile, and is its to commit
+        except TimeoutError:
+            _log.warning("the broker does not answer; not committed", offset=offset)
 
     async def _take(self, record: ConsumerRecord[bytes, bytes], stop: asyncio.Event) -> bool:
         """Act on one record and report; return False when stopped before the report is safe."""

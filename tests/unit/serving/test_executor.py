@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas.action import (
     ActionKind,
@@ -142,6 +142,23 @@ async def test_it_waits_for_a_broker_that_is_down(store: FlagStore) -> None:
             await create_topics(broker.bootstrap, TOPICS)
             await send(broker.bootstrap, asked())
             assert (await until(lambda: results(broker.bootstrap)))[0].status == "applied"
+
+
+async def test_it_stops_though_nobody_answers_its_commit(
+    fresh_broker: Broker, store: FlagStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the broker dies between a report and its commit: aiokafka would wait for ever."""
+    asked_for = asyncio.Event()
+
+    async def unanswered(*_: object) -> None:
+        asked_for.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", unanswered)
+    await create_topics(fresh_broker.bootstrap, TOPICS)
+    await send(fresh_broker.bootstrap, asked())
+    async with executing(fresh_broker.bootstrap, store.path.parent):
+        await asyncio.wait_for(asked_for.wait(), 20)
 
 
 async def test_it_stops_while_no_broker_answers(store: FlagStore) -> None:
