@@ -142,12 +142,12 @@ class EventColumns:
 
     @classmethod
     def join(cls, parts: Sequence[EventColumns]) -> EventColumns:
-        """Return the events of all parts, in their order; there is one part at least."""
+        """Return the events of all parts, in their order; one part at least, none empty."""
         if len(parts) == 1:
             return parts[0]
         table = pa.Table.from_batches([part.batch for part in parts]).unify_dictionaries()
         return cls(
-            table.combine_chunks().to_batches()[0] if table.num_rows else parts[0].batch,
+            table.combine_chunks().to_batches()[0],
             np.concatenate([part.failed for part in parts]),
             np.concatenate([part.rejected for part in parts]),
             np.concatenate([part.cost_nano_usd for part in parts]),

@@ -19,12 +19,7 @@ from alerting.approval import ignored
 from alerting.errors import RulesError
 from alerting.evaluator import Evaluator, Withdrawn
 from alerting.identity import fingerprint_in, incident_in
-from alerting.machine import (
-    on_acknowledge,
-    on_decision,
-    step,
-    withdraw,
-)
+from alerting.machine import on_acknowledge, on_decision, step, withdraw
 from alerting.policy import Policy
 from alerting.rules import RuleSet, parse_rules
 from alerting.rules.model import Rule
@@ -138,9 +133,9 @@ class AlertAgent:
         """Decide what signals mean, in their order, and say it together."""
         async with self._deciding():
             for signal in signals:
-                await self._on_signal(signal)
+                self._on_signal(signal)
 
-    async def _on_signal(self, signal: Signal) -> None:
+    def _on_signal(self, signal: Signal) -> None:
         if self._evaluated.past(signal):
             metrics.SIGNALS_REPEATED.inc()
             return
@@ -149,7 +144,7 @@ class AlertAgent:
         if self._remembers:
             self._end_alerts_of_old_rules(now_us)
         for rule, seen in self._evaluator.due(signal, self._states.live):
-            await self._try_step(rule, seen, now_us)
+            self._try_step(rule, seen, now_us)
         if self._evaluator.ends(signal):
             self._take_over(now_us)
         self._evaluated.note(signal, self._evaluator)
@@ -236,15 +231,15 @@ class AlertAgent:
             self._permission.hear(message)
         log.info("kill_switch", status=message.status, reason=message.reason)
 
-    async def _try_step(self, rule: Rule, signal: Signal, now_us: int) -> None:
+    def _try_step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         """Step one rule; its fault is counted and keeps no other rule from stepping."""
         try:
-            await self._step(rule, signal, now_us)
+            self._step(rule, signal, now_us)
         except Exception:
             metrics.RULE_FAILURES.labels(rule=rule.name).inc()
             log.exception("rule_fails", rule=rule.name)
 
-    async def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
+    def _step(self, rule: Rule, signal: Signal, now_us: int) -> None:
         blank = AlertState.inactive(rule.name, signal.labels)
         state = self._states.get(blank.fingerprint) or blank
         self._evaluator.heard.add(state.fingerprint)

@@ -67,7 +67,7 @@ class App(faust.App):  # type: ignore[misc]
     def behind(self) -> int:
         """Return how many records of requests are known that agents do not have yet: the backlog.
 
-        None while the worker is leaving, for it takes no more of them.
+        0 while the worker is leaving, for it takes no more of them.
         """
         return 0 if self.leaving else int(self.consumer.behind(Topics.REQUESTS.name))
 

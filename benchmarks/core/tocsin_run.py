@@ -36,7 +36,7 @@ from schemas.window import WindowBatch
 __all__ = ["Flush", "ended_at", "last_line", "run_tocsin"]
 
 _SCRIPT: Final = "benchmarks.core.contenders.tocsin"
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 1.0  # a look costs the store milliseconds, and decides only when to stop looking
 _WINDOWS_S: Final = 60.0
 _SHARE_S: Final = 60.0
 _REST_S: Final = 60.0

@@ -234,10 +234,10 @@ async def test_one_rules_fault_keeps_no_other_from_deciding(
     alerts = agent(table, outbox)
     step = alerts._step
 
-    async def faulty(rule: Any, *args: Any) -> None:
+    def faulty(rule: Any, *args: Any) -> None:
         if rule.name == "errors":
             raise ZeroDivisionError
-        await step(rule, *args)
+        step(rule, *args)
 
     monkeypatch.setattr(alerts, "_step", faulty)
     slow = {"signal": SignalName.TTFT_P95, "labels": {"model": "m", "model_version": "v2"}}

@@ -303,14 +303,21 @@ async def test_rows_refused_out_of_a_joined_insert_are_told_of_their_own_records
     assert setup.counted == 2
 
 
+def in_a_backlog(
+    monkeypatch: pytest.MonkeyPatch, fill_s: float, chunks: int
+) -> tuple[Setup, Rows, list[LoggedEvent]]:
+    """Return an agent that is told of a thousand more records, its store, chunks of two events."""
+    monkeypatch.setattr(ingest, "_FILL_S", fill_s)
+    setup = Setup()
+    setup.turn.backlog = 1_000
+    made = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(chunks)]
+    return setup, setup.store, made
+
+
 async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "_FILL_S", 60)
-    store = Rows()
-    setup = Setup(store)
-    setup.turn.backlog = 1_000
-    chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(6)]
+    setup, store, chunks = in_a_backlog(monkeypatch, fill_s=60, chunks=6)
     async with working(setup.agent):
         await setup.agent._gathered.put(chunks[0])
         await until(lambda: len(store.tokens) == 1)  # nothing was there before: it does not wait
@@ -332,11 +339,7 @@ async def test_a_backlog_goes_to_the_store_in_inserts_of_double_size(
 async def test_towards_a_backlogs_end_what_is_here_is_stored_once_less_is_to_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "_FILL_S", 60)
-    store = Rows()
-    setup = Setup(store)
-    setup.turn.backlog = 1_000
-    chunks = [setup.log.chunk(setup.record(2 * n, 2 * n + 1)) for n in range(5)]
+    setup, store, chunks = in_a_backlog(monkeypatch, fill_s=60, chunks=5)
     async with working(setup.agent):
         for chunk in chunks[:3]:
             await setup.agent._gathered.put(chunk)
@@ -354,10 +357,7 @@ async def test_towards_a_backlogs_end_what_is_here_is_stored_once_less_is_to_com
 async def test_what_was_said_to_be_coming_and_does_not_come_is_not_waited_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "_FILL_S", 0.1)
-    store = Rows()
-    setup = Setup(store)
-    setup.turn.backlog = 1_000
+    setup, store, _ = in_a_backlog(monkeypatch, fill_s=0.1, chunks=0)
     async with working(setup.agent):
         for number in range(3):
             await setup.agent._gathered.put(setup.log.chunk(setup.record(number)))
