@@ -22,7 +22,7 @@ from schemas.base import SCHEMA_VERSION
 from schemas.columns import EventColumns, to_struct
 from schemas.dead_letter import DeadLetterReason
 from schemas.event import RequestEvent
-from schemas.event_struct import EventStruct
+from schemas.event_struct import EVENT_FIELDS, EventStruct
 
 __all__ = [
     "ID_HYPHENS",
@@ -39,12 +39,18 @@ MIN_TIME_US: Final = 1_577_836_800_000_000
 
 _decode: Final = msgspec.json.Decoder(EventStruct | list[EventStruct]).decode  # type: ignore[valid-type]
 _decode_one: Final = msgspec.json.Decoder(EventStruct).decode
+_values: Final = msgspec.structs.astuple
 _encode: Final = msgspec.json.Encoder().encode
+
+_BLOCK: Final = 100
+"""How many events are decoded before their values join their columns: so many lie in the cache.
+Decoding and turning 20,000 took 7.0 us an event at once and 5.6 in blocks."""
 
 ID_LETTERS: Final = 36
 ID_HYPHENS: Final = [8, 13, 18, 23]
 """Length of an event id in its canonical form, and where its hyphens stand (RFC 9562)."""
 
+_ID: Final = EVENT_FIELDS.index("event_id")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IN_ID: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef-", np.uint8))
 
@@ -104,7 +110,7 @@ def decode_records(
             elif isinstance(item, list):
                 taken.add_all(record, item)
             else:
-                taken.add(record, 0, item)
+                taken.add(record, 0, _values(item))
     return taken.decoded(values, now_us + future_us)
 
 
@@ -114,16 +120,29 @@ def _decode_singles(taken: _Taken, values: Sequence[Any], max_bytes: int) -> boo
     One call a record: joined records take longer (2.0 against 1.1 us an event of 680 bytes, for the
     copy falls out of the cache), and torn ones could join to a whole.
     """
+    columns = _no_columns()
     try:
         if max(map(len, values), default=0) > max_bytes:
             return False
-        structs = list(map(_decode_one, values))
+        for start in range(0, len(values), _BLOCK):
+            _turn(columns, map(_decode_one, values[start : start + _BLOCK]))
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # None has no length
         return False
-    taken.structs = structs
-    taken.records = list(range(len(structs)))
-    taken.indexes = [0] * len(structs)
+    taken.columns = columns
+    taken.records = list(range(len(values)))
+    taken.indexes = [0] * len(values)
     return True
+
+
+def _no_columns() -> list[list[Any]]:
+    return [[] for _ in EVENT_FIELDS]
+
+
+def _turn(columns: Sequence[list[Any]], structs: Iterable[Any]) -> None:
+    """Append the values of some events to their fields' columns."""
+    # Tuples first: a zip over them is cheaper than an attribute look-up for each value.
+    for column, values in zip(columns, zip(*map(_values, structs), strict=True), strict=False):
+        column += values
 
 
 def _decoded(value: bytes) -> Any:
@@ -138,18 +157,20 @@ class _Taken:
     """Events taken so far and where they stood, and what was refused."""
 
     def __init__(self) -> None:
-        self.structs: list[Any] = []
+        self.columns = _no_columns()
         self.records: list[int] = []
         self.indexes: list[int] = []
         self.refused: list[Refused] = []
 
-    def add(self, record: int, index: int, struct: Any) -> None:
-        self.structs.append(struct)
+    def add(self, record: int, index: int, row: Sequence[Any]) -> None:
+        for column, value in zip(self.columns, row, strict=True):
+            column.append(value)
         self.records.append(record)
         self.indexes.append(index)
 
     def add_all(self, record: int, structs: list[Any]) -> None:
-        self.structs += structs
+        for start in range(0, len(structs), _BLOCK):
+            _turn(self.columns, structs[start : start + _BLOCK])
         self.records += [record] * len(structs)
         self.indexes += range(len(structs))
 
@@ -179,8 +200,8 @@ class _Taken:
 
     def decoded(self, values: Sequence[bytes | None], latest_us: int) -> Decoded:
         """Return what was taken, less what its columns show to be impossible."""
-        columns = EventColumns.from_structs(self.structs)
-        suspects = _suspects(columns, self.structs, latest_us)
+        columns = EventColumns.from_values(self.columns)
+        suspects = _suspects(columns, self.columns[_ID], latest_us)
         if suspects.any():
             return self._without(suspects, values, latest_us).decoded(values, latest_us)
         return Decoded(
@@ -196,11 +217,13 @@ class _Taken:
         """Return the same with each suspect decoded by the model, or refused."""
         judged = _Taken()
         judged.refused = self.refused
-        rows = zip(self.structs, self.records, self.indexes, suspects.tolist(), strict=True)
-        for struct, record, index, suspect in rows:
+        rows = zip(*self.columns, strict=True)
+        places = zip(rows, self.records, self.indexes, suspects.tolist(), strict=True)
+        for row, record, index, suspect in places:
             if not suspect:
-                judged.add(record, index, struct)
+                judged.add(record, index, row)
                 continue
+            struct = EventStruct(**dict(zip(EVENT_FIELDS, row, strict=True)))
             payload = _encode(struct)
             alone = (values[record] or b"").lstrip()[:1] == b"{"
             impossible = _impossible_time(struct, latest_us)
@@ -228,18 +251,18 @@ class _Taken:
             except ValidationError as error:
                 reason, detail = _classify(error)
             else:
-                self.add(record, index, to_struct(event))
+                self.add(record, index, _values(to_struct(event)))
         if reason is not None:
             place = None if alone else index
             self.refused.append(Refused(record, place, reason, detail, payload))
 
 
-def _suspects(columns: EventColumns, structs: Sequence[Any], latest_us: int) -> NDArray[np.bool_]:
+def _suspects(columns: EventColumns, ids: Sequence[str], latest_us: int) -> NDArray[np.bool_]:
     """Return which events break a rule that spans fields, or have an id that is no plain UUID."""
     start, end = columns.ints("start_time_us"), columns.ints("end_time_us")
     read, cached = columns.floats("input_tokens"), columns.floats("cached_input_tokens")
     impossible = (end < start) | (end > latest_us) | (start < MIN_TIME_US)
-    return impossible | (cached > read) | ~_plain_ids([struct.event_id for struct in structs])
+    return impossible | (cached > read) | ~_plain_ids(ids)
 
 
 def _plain_ids(ids: Sequence[str]) -> NDArray[np.bool_]:

@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -154,18 +153,11 @@ class EventColumns:
         )
 
     @classmethod
-    def from_structs(cls, structs: Sequence[Any]) -> EventColumns:
-        """Turn decoded events (``EventStruct``) into columns; every price counts as unknown."""
-        # Tuples first: a zip over them is cheaper than an attribute look-up for each value.
-        columns = zip(*map(msgspec.structs.astuple, structs), strict=True) if structs else None
-        return cls._from_columns(columns or [()] * len(EVENT_FIELDS))
-
-    @classmethod
     def from_events(
         cls, events: Sequence[RequestEvent], cost_nano_usd: NDArray[np.int64] | None = None
     ) -> EventColumns:
         """Turn events into columns; without costs every price counts as unknown."""
-        columns = cls._from_columns(
+        columns = cls.from_values(
             [_plain(getattr(event, name)) for event in events] for name in EVENT_FIELDS
         )
         if cost_nano_usd is None:
@@ -173,10 +165,16 @@ class EventColumns:
         return cls(columns.batch, columns.failed, columns.rejected, cost_nano_usd)
 
     @classmethod
-    def _from_columns(cls, columns: Iterable[Sequence[Any]]) -> EventColumns:
+    def from_values(cls, columns: Iterable[Sequence[Any]]) -> EventColumns:
+        """Turn each field's plain values into a column; every price counts as unknown.
+
+        Args:
+            columns: values in the order of ``EVENT_FIELDS``, enums and ids as texts.
+        """
         arrays = []
         for (_, kind, few), values in zip(_FIELDS, columns, strict=True):
-            arrays.append(_dictionary(values) if few else pa.array(values, kind))
+            array = pa.array(values, kind)
+            arrays.append(array.dictionary_encode() if few else array)
         batch = pa.RecordBatch.from_arrays(arrays, names=list(EVENT_FIELDS))
         status = pc.fill_null(batch.column("status_code"), 0).to_numpy()
         served = (status < 400) | (status >= 500)  # unknown: not known to be the request's fault
@@ -187,27 +185,6 @@ class EventColumns:
 
     def _numpy(self, name: str) -> NDArray[Any]:
         return self.batch.column(name).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-class _Codes(dict[str | None, int]):
-    """A number for each text, in the order of their first look-up, and -1 for none."""
-
-    def __init__(self) -> None:
-        super().__init__({None: -1})
-
-    def __missing__(self, text: str | None) -> int:
-        self[text] = code = len(self) - 1
-        return code
-
-
-def _dictionary(texts: Sequence[str | None]) -> pa.DictionaryArray:
-    """Return texts that repeat as a dictionary array; a third of what Arrow needs to find them."""
-    codes = _Codes()
-    numbers = np.fromiter(map(codes.__getitem__, texts), np.int32, len(texts))
-    del codes[None]
-    unknown = numbers < 0
-    places = pa.array(np.maximum(numbers, 0), mask=unknown if unknown.any() else None)
-    return pa.DictionaryArray.from_arrays(places, pa.array(list(codes), pa.string()), safe=False)
 
 
 def _plain(value: Any) -> Any:
