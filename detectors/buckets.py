@@ -17,6 +17,7 @@ __all__ = [
     "MAX_VALUE",
     "MIN_VALUE",
     "Buckets",
+    "counted",
     "keys_of",
     "middles_of",
     "read_buckets",
@@ -47,6 +48,24 @@ def keys_of(values: NDArray[np.float64], alpha: float) -> NDArray[np.int64]:
     return np.ceil(np.log(np.minimum(values, MAX_VALUE)) / _log_gamma(alpha)).astype(np.int64)
 
 
+def counted(keys: NDArray[np.int64], counts: NDArray[np.int64] | None = None) -> Buckets:
+    """Return each key once, with how often it is there, or with the sum of its counts.
+
+    Args:
+        keys: in any order; one at least.
+        counts: of each key; below 0 to take away. 1 each without.
+
+    Raises:
+        SketchError: more is taken away from a bucket than it holds.
+    """
+    low = keys.min()
+    sums = np.bincount(keys - low, counts)
+    if counts is not None and sums.min() < 0:
+        raise SketchError("more was subtracted from a bucket than it held")
+    places = np.flatnonzero(sums)
+    return places + low, sums[places].astype(np.int64, copy=False)
+
+
 def middles_of(keys: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
     """Return the value that each bucket stands for, ``alpha`` off its bounds at most."""
     scale = _log_gamma(alpha)
@@ -64,14 +83,20 @@ def read_buckets(state: SketchState) -> Buckets:
     """
     if len(state.keys) != len(state.counts):
         raise SketchError("a sketch has one count for each key")
-    if min(state.counts, default=1) < 1:
+    try:
+        keys, counts = np.array(state.keys, np.int64), np.array(state.counts, np.int64)
+    except OverflowError:
+        raise SketchError("a sketch's numbers take 64 bits at most") from None
+    if not keys.size:
+        return keys, counts
+    if counts.min() < 1:
         raise SketchError("a sketch's counts are positive")
-    if sum(state.counts) + state.zeros > MAX_COUNT:
+    # In float64, for in int64 it might overflow.
+    if int(counts.sum(dtype=np.float64)) + state.zeros > MAX_COUNT:
         raise SketchError(f"a sketch holds {MAX_COUNT} values at most")
-    low, high = _key_range(state.alpha)
-    if state.keys and (min(state.keys) < low or max(state.keys) > high):
-        raise SketchError(f"a sketch's keys lie between {low} and {high}")
-    keys = np.asarray(state.keys, np.int64)
-    if np.any(np.diff(keys) <= 0):
+    if (keys[1:] <= keys[:-1]).any():
         raise SketchError("a sketch's keys ascend")
-    return keys, np.asarray(state.counts, np.int64)
+    low, high = _key_range(state.alpha)
+    if keys[0] < low or keys[-1] > high:
+        raise SketchError(f"a sketch's keys lie between {low} and {high}")
+    return keys, counts

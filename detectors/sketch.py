@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.buckets import MIN_VALUE, Buckets, keys_of, middles_of, read_buckets
+from detectors.buckets import MIN_VALUE, Buckets, counted, keys_of, middles_of, read_buckets
 from detectors.errors import SketchError
 from schemas.window import SketchState
 
@@ -246,22 +246,20 @@ class DDSketch:
         """Sum the buffered arrays into the buckets, all in one pass."""
         if not self._buffered:
             return
-        parts = [(self._keys, self._counts), *self._parts]
+        parts = self._parts
+        if self._keys.size:
+            parts.append((self._keys, self._counts))
         if self._raw:
             values = np.concatenate(self._raw)
             some = values[values >= MIN_VALUE]
             self._zeros += values.size - some.size
-            parts.append((keys_of(some, self._alpha), np.ones(some.size, np.int64)))
-        self._raw.clear()
-        self._parts.clear()
-        self._buffered = 0
-        every = np.concatenate([keys for keys, _ in parts])
-        if not every.size:
-            return
-        low = every.min()
-        sums = np.bincount(every - low, weights=np.concatenate([counts for _, counts in parts]))
-        if sums.min() < 0:
-            raise SketchError("more was subtracted from a bucket than it held")
-        places = np.flatnonzero(sums)
-        self._keys = places + low
-        self._counts = sums[places].astype(np.int64)
+            if some.size:
+                parts.append(counted(keys_of(some, self._alpha)))
+        self._raw, self._parts, self._buffered = [], [], 0
+        if len(parts) == 1 and parts[0][1].min() > 0:  # nothing was taken away
+            self._keys, self._counts = parts[0]
+        elif parts:
+            self._keys, self._counts = counted(
+                np.concatenate([keys for keys, _ in parts]),
+                np.concatenate([counts for _, counts in parts]),
+            )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams.pieces import Piece
+from streams.pieces import Piece, without_gaps
 
 __all__ = ["Chunk", "cut", "records"]
 
@@ -40,18 +40,22 @@ class Chunk:
         return _bytes(self.values)
 
 
-def cut(pieces: Iterable[Piece], most: int) -> Iterator[tuple[Sequence[int], Sequence[Any]]]:
+def cut(pieces: Sequence[Piece], most: int) -> Iterator[tuple[Sequence[int], Sequence[Any]]]:
     """Yield offsets and values of up to `most` records or about 1 MiB: what is in hand is bounded.
 
     Args:
         pieces: consecutive records of one partition, as they were fetched.
         most: how many records to hand over together.
     """
-    offsets = [offset for piece in pieces for offset in piece.offsets]
+    if not pieces:
+        return
     values = [value for piece in pieces for value in piece.values]
+    first, last = pieces[0].offsets[0], pieces[-1].offsets[-1]
+    offsets = without_gaps(first, last, len(values)) or [
+        offset for piece in pieces for offset in piece.offsets
+    ]
     if len(values) <= most and _bytes(values) <= _CHUNK_BYTES:
-        if values:
-            yield offsets, values
+        yield offsets, values
         return
     start, size = 0, 0
     for place, length in enumerate([len(value or b"") for value in values]):

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiokafka.errors import CorruptRecordException
 
-__all__ = ["Piece", "take_in_pieces"]
+__all__ = ["Piece", "take_in_pieces", "without_gaps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,20 @@ class _Pieces:
 
     def _piece(self, batch: Any) -> Piece | None:
         """Return a batch's records; a fetch begins with the batch that holds its offset."""
-        first, timestamp = self.next_fetch_offset, 0
-        offsets, values = [], []
-        for record in batch:
-            if record.offset >= first:
-                offsets.append(record.offset)
-                values.append(record.value)
-                timestamp = record.timestamp
-        return Piece(offsets, values, timestamp) if offsets else None
+        records = list(batch)
+        if records and records[0].offset < self.next_fetch_offset:
+            records = [record for record in records if record.offset >= self.next_fetch_offset]
+        if not records:
+            return None
+        offsets = without_gaps(records[0].offset, records[-1].offset, len(records))
+        return Piece(
+            offsets or [record.offset for record in records],
+            [record.value for record in records],
+            records[-1].timestamp,
+        )
+
+
+def without_gaps(first: int, last: int, count: int) -> range | None:
+    """Return `count` offsets as a range, unless compaction or a transaction left gaps."""
+    offsets = range(first, last + 1)
+    return offsets if len(offsets) == count else None

@@ -75,7 +75,7 @@ class _Records:
         counts = [len(chunk.offsets) for chunk in ordered]
         return cls(
             np.repeat([chunk.partition for chunk in ordered], counts).astype(np.int64),
-            np.concatenate([_NONE, *(np.array(chunk.offsets, np.int64) for chunk in ordered)]),
+            np.concatenate([_NONE, *(_array(chunk.offsets) for chunk in ordered)]),
             [value for chunk in ordered for value in chunk.values],
         )
 
@@ -225,6 +225,12 @@ class Preparer:
                 keep.append(place)
                 here.add(event_id)
         return np.asarray(keep, np.int64)
+
+
+def _array(offsets: Sequence[int]) -> NDArray[np.int64]:
+    if isinstance(offsets, range):  # which NumPy would read number by number
+        return np.arange(offsets.start, offsets.stop, dtype=np.int64)
+    return np.array(offsets, np.int64)
 
 
 def _refusals(records: _Records, decoded: Decoded, known: Mapping[int, Known]) -> list[Refusal]:

@@ -89,7 +89,7 @@ class WindowsAgent:
         self._sources: dict[int, _Source] = {}
         self._unacknowledged: list[Any] = []
         self._outgoing: list[tuple[str, WindowBatch]] = []
-        self._flushed_at_us = elapsed()
+        self._since_us = elapsed()
         self._hurried_at_us = 0
         self._lock = asyncio.Lock()
 
@@ -98,6 +98,8 @@ class WindowsAgent:
 
         Should one event be more than the arithmetic can take, it alone is left out, and counted.
         """
+        if not any(source.changed for source in self._sources.values()):
+            self._since_us = self._elapsed()  # nothing waited to be sent on
         parts: defaultdict[int, list[Batch]] = defaultdict(list)
         for batch in batches:
             for partition, part in batch.by_partition():
@@ -166,7 +168,7 @@ class WindowsAgent:
         may_close = any(self._may_close(source) for source in self._sources.values())
         if not may_close or self._reading.behind():
             flush_us *= _OPEN_FLUSHES
-        if now_us - self._flushed_at_us >= flush_us:
+        if now_us - self._since_us >= flush_us:
             await self.flush()
 
     def _closes(self) -> bool:
@@ -206,7 +208,7 @@ class WindowsAgent:
                 log.warning("windows_flush_retries", error=repr(error)[:300])
                 return
             self._outgoing = []
-            self._flushed_at_us = self._elapsed()
+            self._since_us = self._elapsed()
             for event in events:
                 event.ack()
 

@@ -5,6 +5,7 @@ import pytest
 
 from detectors.errors import SketchError
 from detectors.sketch import DDSketch
+from schemas.window import SketchState
 from tests.unit.detectors.windows import sketch_of
 
 
@@ -69,7 +70,35 @@ def test_more_than_it_holds_cannot_be_subtracted(held: list[float], taken: list[
 
 
 def test_what_was_never_merged_is_found_out_when_subtracted() -> None:
-    sketch = sketch_of([1.0, 1.0])
-    sketch.subtract(sketch_of([7.0]))
-    with pytest.raises(SketchError):
-        sketch.quantile(0.5)
+    for held in ([1.0, 1.0], [0.0, 0.0]):
+        sketch = sketch_of(held)
+        sketch.subtract(sketch_of([7.0]))
+        with pytest.raises(SketchError):
+            sketch.quantile(0.5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "counts", "zeros", "said"),
+    [
+        ((1, 2), (1,), 0, "one count for each key"),
+        ((1, 2), (1, 0), 0, "positive"),
+        ((2, 1), (1, 1), 0, "ascend"),
+        ((1, 1), (1, 1), 0, "ascend"),
+        ((-(2**40),), (1,), 0, "lie between"),
+        ((2**40,), (1,), 0, "lie between"),
+        ((2**70,), (1,), 0, "64 bits"),
+        ((1,), (2**70,), 0, "64 bits"),
+        ((1, 2), (2**62, 2**62), 0, "at most"),
+        ((1,), (1,), 2**53, "at most"),
+    ],
+)
+def test_a_malformed_state_is_refused(
+    keys: tuple[int, ...], counts: tuple[int, ...], zeros: int, said: str
+) -> None:
+    with pytest.raises(SketchError, match=said):
+        DDSketch.from_state(SketchState(alpha=0.005, keys=keys, counts=counts, zeros=zeros))
+
+
+def test_a_state_without_buckets_holds_zeros_alone() -> None:
+    sketch = DDSketch.from_state(SketchState(alpha=0.005, zeros=3))
+    assert (sketch.count, sketch.zeros, sketch.quantile(0.5)) == (3, 3, 0.0)

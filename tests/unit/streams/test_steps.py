@@ -118,6 +118,14 @@ def test_fetched_records_are_cut_by_their_number_and_size(monkeypatch: pytest.Mo
     assert list(cut([], 9)) == []
 
 
+def test_offsets_without_a_gap_are_one_range() -> None:
+    whole = [Piece(range(3, 5), [b"a", b"b"], 0), Piece([5], [b"c"], 0)]
+    assert list(cut(whole, 9)) == [(range(3, 6), [b"a", b"b", b"c"])]
+    assert list(cut(whole, 2)) == [(range(3, 5), [b"a", b"b"]), (range(5, 6), [b"c"])]
+    (gap,) = cut([whole[0], Piece([6], [b"c"], 0)], 9)
+    assert gap == ([3, 4, 6], [b"a", b"b", b"c"])
+
+
 def test_an_event_brings_its_records() -> None:
     log = Log("topic", partition=1)
     assert list(records(log.append(b"a"))) == [(0, b"a")]
