@@ -142,7 +142,7 @@ def _turn(columns: Sequence[list[Any]], structs: Iterable[Any]) -> None:
     """Append the values of some events to their fields' columns."""
     # Tuples first: a zip over them is cheaper than an attribute look-up for each value.
     for column, values in zip(columns, zip(*map(_values, structs), strict=True), strict=False):
-        column += values
+        column.extend(values)
 
 
 def _decoded(value: bytes) -> Any:
