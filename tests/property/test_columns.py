@@ -16,9 +16,7 @@ TEXTS = st.one_of(st.none(), st.sampled_from(["a", "b", "ä"]), st.text(min_size
 def test_dictionaries_hold_the_texts_once_each_and_nulls_where_there_are_none(
     features: list[str | None],
 ) -> None:
-    events = [
-        event(event_id=numbered_id(n), feature=feature) for n, feature in enumerate(features)
-    ]
+    events = [event(event_id=numbered_id(n), feature=feature) for n, feature in enumerate(features)]
     column = EventColumns.from_events(events).batch.column("feature")
     column.validate(full=True)
     assert column.equals(pa.array(features, pa.string()).dictionary_encode())
