@@ -98,7 +98,7 @@ class WindowsAgent:
 
         Should one event be more than the arithmetic can take, it alone is left out, and counted.
         """
-        if not any(source.changed for source in self._sources.values()):
+        if not self._outgoing and not any(source.changed for source in self._sources.values()):
             self._since_us = self._elapsed()  # nothing waited to be sent on
         parts: defaultdict[int, list[Batch]] = defaultdict(list)
         for batch in batches:
