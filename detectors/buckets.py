@@ -77,8 +77,8 @@ def read_buckets(state: SketchState) -> Buckets:
     """Return the buckets of a sketch's wire form.
 
     Raises:
-        SketchError: keys and counts do not match, keys do not ascend or lie out of range, or a
-            count is not positive.
+        SketchError: keys and counts do not match or do not fit into 64 bits, keys do not ascend or
+            lie out of range, or a count is not positive.
 
     """
     if len(state.keys) != len(state.counts):

@@ -8,8 +8,9 @@ event by event with the model itself, which says why; a bad event never costs it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from schemas.base import SCHEMA_VERSION
-from schemas.columns import EventColumns, to_struct
+from schemas.columns import EventColumns, values_of
 from schemas.dead_letter import DeadLetterReason
 from schemas.event import RequestEvent
 from schemas.event_struct import EVENT_FIELDS, EventStruct
@@ -124,8 +125,7 @@ def _decode_singles(taken: _Taken, values: Sequence[Any], max_bytes: int) -> boo
     try:
         if max(map(len, values), default=0) > max_bytes:
             return False
-        for start in range(0, len(values), _BLOCK):
-            _turn(columns, map(_decode_one, values[start : start + _BLOCK]))
+        _turn(columns, map(_decode_one, values))
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # None has no length
         return False
     taken.columns = columns
@@ -138,11 +138,12 @@ def _no_columns() -> list[list[Any]]:
     return [[] for _ in EVENT_FIELDS]
 
 
-def _turn(columns: Sequence[list[Any]], structs: Iterable[Any]) -> None:
-    """Append the values of some events to their fields' columns."""
+def _turn(columns: Sequence[list[Any]], structs: Iterator[Any]) -> None:
+    """Append the values of events, block by block as they are decoded, to their fields' columns."""
     # Tuples first: a zip over them is cheaper than an attribute look-up for each value.
-    for column, values in zip(columns, zip(*map(_values, structs), strict=True), strict=False):
-        column.extend(values)
+    while rows := list(map(_values, islice(structs, _BLOCK))):
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+            column.extend(values)
 
 
 def _decoded(value: bytes) -> Any:
@@ -169,8 +170,7 @@ class _Taken:
         self.indexes.append(index)
 
     def add_all(self, record: int, structs: list[Any]) -> None:
-        for start in range(0, len(structs), _BLOCK):
-            _turn(self.columns, structs[start : start + _BLOCK])
+        _turn(self.columns, iter(structs))
         self.records += [record] * len(structs)
         self.indexes += range(len(structs))
 
@@ -251,7 +251,7 @@ class _Taken:
             except ValidationError as error:
                 reason, detail = _classify(error)
             else:
-                self.add(record, index, _values(to_struct(event)))
+                self.add(record, index, values_of(event))
         if reason is not None:
             place = None if alone else index
             self.refused.append(Refused(record, place, reason, detail, payload))

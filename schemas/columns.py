@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.event import RequestEvent
-from schemas.event_struct import EVENT_FIELDS, EventStruct
+from schemas.event_struct import EVENT_FIELDS
 
-__all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns", "to_struct"]
+__all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns", "values_of"]
 
 PRICE_UNKNOWN: Final = -1
 TOKENS_UNKNOWN: Final = -2
@@ -213,6 +213,6 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def to_struct(event: RequestEvent) -> Any:
-    """Return an event as what decoding gives."""
-    return EventStruct(**{name: _plain(getattr(event, name)) for name in EVENT_FIELDS})
+def values_of(event: RequestEvent) -> tuple[Any, ...]:
+    """Return an event's plain values, in the order of ``EVENT_FIELDS``."""
+    return tuple(_plain(getattr(event, name)) for name in EVENT_FIELDS)

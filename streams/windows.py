@@ -152,7 +152,7 @@ class WindowsAgent:
             source.fence = offset
 
     async def flush_if_due(self) -> None:
-        """Flush at once when that closes a window, and every ``flush_s`` while it may.
+        """Flush at once when that closes a window, ``flush_s`` after the first news while it may.
 
         Partials of a window that is still open are of no use to anybody yet, and sketches are dear
         to write and to read: without a window to close, flushes are fewer, and so they are in a

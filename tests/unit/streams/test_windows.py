@@ -269,21 +269,25 @@ async def test_in_a_backlog_a_flush_has_time_even_when_windows_may_close() -> No
 async def test_a_flush_is_due_by_what_has_waited_longest() -> None:
     passed_us = 0
     open_us = 4 * round(SETTINGS.flush_s * 1e6)
-    outbox = Outbox(failures=1)
+    outbox = Outbox()
     agent = WindowsAgent(SETTINGS, outbox, lambda: passed_us, Turn(backlog=5))
-    passed_us += 10 * open_us  # nothing came meanwhile, and nothing waits
     agent.add(batch((0, 1)))
-    await agent.flush_if_due()
-    assert not sent(outbox)
-    passed_us += open_us - 1
+    await agent.flush()
+    assert len(sent(outbox)) == 1
+    passed_us += 10 * open_us  # nothing came meanwhile, and nothing waits
     agent.add(batch((0, 2)))
     await agent.flush_if_due()
-    assert not sent(outbox)
-    passed_us += 1
-    await agent.flush_if_due()  # refused
+    passed_us += open_us - 1
     agent.add(batch((0, 3)))
-    await agent.flush_if_due()  # what was refused is still due
-    assert len(sent(outbox)) > 0
+    await agent.flush_if_due()
+    assert len(sent(outbox)) == 1
+    passed_us += 1
+    outbox.failures = 1
+    await agent.flush_if_due()
+    assert not outbox.failures  # it was due, and refused
+    agent.add(batch((0, 4)))
+    await agent.flush_if_due()  # what was refused still is
+    assert [told.sequence for told in sent(outbox)] == [2, 3, 4]
 
 
 async def test_the_last_partition_to_end_a_window_has_it_flushed_at_once() -> None:
