@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,8 @@ Start = Callable[..., Scene]
 
 _TIME_SCALE: Final = 2.5
 """Short windows, which can be corrected for longer than rebalances take on a busy machine."""
+
+_TOLD_LINES: Final = 40
 
 _PASSED = pytest.StashKey[bool]()
 
@@ -46,7 +49,7 @@ def outage_s() -> float:
 def start(broker_kind: BrokerKind, request: pytest.FixtureRequest) -> Iterator[Start]:
     """Give what starts a scene, with the options of a rig; it ends with the test.
 
-    The logs of a test that failed are kept, and it says where.
+    The logs of a test that failed are kept, and it says where, and how they end.
     """
     path = Path(tempfile.mkdtemp(prefix="tocsin-faults-"))
     with ExitStack() as stack:
@@ -59,7 +62,9 @@ def start(broker_kind: BrokerKind, request: pytest.FixtureRequest) -> Iterator[S
     if request.node.stash.get(_PASSED, False):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        print(f"logs are in {path}")  # noqa: T201
+        print(f"logs are in {path}; their ends:")  # noqa: T201
+        for file in sorted(path.glob("*.log")):
+            print(f"== {file.name}", *deque(file.open(errors="replace"), _TOLD_LINES))  # noqa: T201
 
 
 @pytest.hookimpl(wrapper=True)

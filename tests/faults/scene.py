@@ -42,8 +42,12 @@ class Scene:
         """Wait for more rows than there are now."""
         self.until_rows(self.row_count + count)
 
-    def check(self, letters: int = 0, patience_s: float = 30) -> None:
-        """Let the load go on for a while, end it, and hold everything to what was sent."""
+    def check(self, letters: int = 0, patience_s: float = 120) -> None:
+        """Let the load go on for a while, end it, and hold everything to what was sent.
+
+        The patience is that of a failure. A machine that is slow enough for workers to lose their
+        sessions makes the group form anew again and again: half a minute has passed without news.
+        """
         with suppress(AssertionError):  # the comparison will say more
             self.until_more()
         self._load.enough()
@@ -52,7 +56,8 @@ class Scene:
         assert len(ledger)
         in_time = wait_until_in(self.rig, len(ledger), patience_s, print)
         differences = difference_in(self.rig, ledger, print, letters)
-        assert not differences, "\n".join(map(str, differences))
+        late = "" if in_time else f"nothing new for {patience_s:g} s, and not all is in\n"
+        assert not differences, late + "\n".join(map(str, differences))
         assert in_time
         assert not self.rig.unexpected_ends
 
