@@ -51,6 +51,7 @@ class Consumer(_Consumer):
         self.values: list[Any] = []
         self.rewound: dict[TP, int] = {}
         self.to_beginning: list[TP] = []
+        self.waited_s: list[float] = []
         self.after_each: Any = lambda: None
         self._thread = SimpleNamespace(
             rewind=self._rewind, seek_to_beginning=self._beginning, left=lambda _: 0
@@ -83,6 +84,7 @@ class Consumer(_Consumer):
         self.after_each()
 
     async def _getmany(self, wanted: set[TP], wait_s: float) -> dict[TP, list[Any]]:
+        self.waited_s.append(wait_s)
         return {tp: part for tp, part in self.records.items() if tp in wanted}
 
     async def seek_to_committed(self) -> dict[TP, int | None]:
@@ -183,6 +185,15 @@ async def test_a_full_buffer_still_takes_what_is_in_hand() -> None:
     await consumer._fetch_and_deliver()
     assert consumer.handed == [(0, 5), (0, 6)]
     assert not consumer.rewound
+
+
+async def test_a_fetch_that_leaves_a_full_buffer_out_does_not_wait_for_long() -> None:
+    consumer = Consumer()
+    await consumer._fetch_and_deliver()
+    consumer._buffered_partitions.add(P0)
+    await consumer._fetch_and_deliver()
+    usual_s, with_a_full_buffer_s = consumer.waited_s
+    assert with_a_full_buffer_s < usual_s / 10
 
 
 async def test_records_of_before_a_seek_are_not_handed_over_after_it() -> None:
