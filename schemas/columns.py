@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from schemas.column_builder import ColumnBuilder
 from schemas.event import RequestEvent
 from schemas.event_struct import EVENT_FIELDS
 
@@ -20,45 +21,6 @@ __all__ = ["EVENT_FIELDS", "PRICE_UNKNOWN", "TOKENS_UNKNOWN", "EventColumns", "v
 
 PRICE_UNKNOWN: Final = -1
 TOKENS_UNKNOWN: Final = -2
-
-_FEW_VALUES: Final = frozenset(
-    {
-        "server",
-        "provider",
-        "model",
-        "model_version",
-        "lora_adapter",
-        "operation",
-        "route",
-        "feature",
-        "plan",
-        "error_type",
-    }
-)
-"""Texts that repeat: dictionaries here, LowCardinality in the store."""
-
-_TYPES: Final[dict[str, pa.DataType]] = {
-    "schema_version": pa.uint8(),
-    "status_code": pa.uint16(),
-    "stream": pa.bool_(),
-    "aborted": pa.bool_(),
-    "tokens_estimated": pa.bool_(),
-    "failed_attempts": pa.list_(pa.string()),
-    "finish_reasons": pa.list_(pa.string()),
-    "input_tokens": pa.uint32(),
-    "cached_input_tokens": pa.uint32(),
-    "output_tokens": pa.uint32(),
-    "preemptions": pa.uint32(),
-}
-
-
-def _type(name: str) -> pa.DataType:
-    if name.endswith("_us"):
-        return pa.int64()
-    return pa.float64() if name.endswith("_s") else _TYPES.get(name, pa.string())
-
-
-_FIELDS: Final = tuple((name, _type(name), name in _FEW_VALUES) for name in EVENT_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +119,17 @@ class EventColumns:
         cls, events: Sequence[RequestEvent], cost_nano_usd: NDArray[np.int64] | None = None
     ) -> EventColumns:
         """Turn events into columns; without costs every price counts as unknown."""
-        columns = cls.from_values(
-            [_plain(getattr(event, name)) for event in events] for name in EVENT_FIELDS
-        )
+        builder = ColumnBuilder()
+        for event in events:
+            builder.add(values_of(event))
+        columns = cls.from_arrays(builder.arrays())
         if cost_nano_usd is None:
             return columns
         return cls(columns.batch, columns.failed, columns.rejected, cost_nano_usd)
 
     @classmethod
-    def from_values(cls, columns: Iterable[Sequence[Any]]) -> EventColumns:
-        """Turn each field's plain values into a column; every price counts as unknown.
-
-        Args:
-            columns: values in the order of ``EVENT_FIELDS``, enums and ids as texts.
-        """
-        arrays = []
-        for (_, kind, few), values in zip(_FIELDS, columns, strict=True):
-            arrays.append(_dictionary(values) if few else pa.array(values, kind))
+    def from_arrays(cls, arrays: Sequence[pa.Array]) -> EventColumns:
+        """Return each field's array as a column; every price counts as unknown."""
         batch = pa.RecordBatch.from_arrays(arrays, names=list(EVENT_FIELDS))
         status = pc.fill_null(batch.column("status_code"), 0).to_numpy()
         served = (status < 400) | (status >= 500)  # unknown: not known to be the request's fault
@@ -184,27 +140,6 @@ class EventColumns:
 
     def _numpy(self, name: str) -> NDArray[Any]:
         return self.batch.column(name).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-class _Codes(dict[str | None, int]):
-    """A number for each text, in the order of their first look-up, and -1 for none."""
-
-    def __init__(self) -> None:
-        super().__init__({None: -1})
-
-    def __missing__(self, text: str | None) -> int:
-        self[text] = code = len(self) - 1
-        return code
-
-
-def _dictionary(texts: Sequence[str | None]) -> pa.DictionaryArray:
-    """Return texts that repeat as a dictionary array; a third of what Arrow needs to find them."""
-    codes = _Codes()
-    numbers = np.fromiter(map(codes.__getitem__, texts), np.int32, len(texts))
-    del codes[None]
-    unknown = numbers < 0
-    places = pa.array(np.maximum(numbers, 0), mask=unknown if unknown.any() else None)
-    return pa.DictionaryArray.from_arrays(places, pa.array(list(codes), pa.string()), safe=False)
 
 
 def _plain(value: Any) -> Any:

@@ -159,8 +159,8 @@ class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
         if not wanted:
             await self.sleep(_PAUSE_S)
             return
-        # A full buffer empties within milliseconds, and nothing would tell of what is left out here:
-        # a second's silence amid a backlog, when all that is left of it is in that partition.
+        # A full buffer empties within milliseconds, and nothing would tell of what is left out:
+        # a second's silence, when all that is left of a backlog is in that partition.
         wait_s = _PAUSE_S if self._buffered_partitions else _FETCH_S
         records = await self._getmany(wanted, wait_s) or {}
         self._in_hand = {tp: self._count(tp, part) for tp, part in records.items()}
