@@ -227,9 +227,7 @@ class IngestAgent:
             else:
                 self._windows.acknowledge_later(work.events)
             self._assignment.hold(work.events)
-        if self._more(len(works)):
-            await self._windows.flush_if_due()
-        else:
+        if not self._more(len(works)):
             await self._windows.flush()  # nothing is behind: say at once what there is
 
     def _is_over(self, work: _Work) -> bool:
