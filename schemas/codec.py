@@ -35,6 +35,7 @@ __all__ = [
     "Refused",
     "decode_records",
     "encode_batch",
+    "id_letters",
 ]
 
 MIN_TIME_US: Final = 1_577_836_800_000_000
@@ -42,7 +43,6 @@ MIN_TIME_US: Final = 1_577_836_800_000_000
 
 _decode: Final = msgspec.json.Decoder(EventStruct | list[EventStruct]).decode  # type: ignore[valid-type]
 _decode_one: Final = msgspec.json.Decoder(EventStruct).decode
-_values: Final = msgspec.structs.astuple
 _encode: Final = msgspec.json.Encoder().encode
 
 ID_LETTERS: Final = 36
@@ -105,10 +105,8 @@ def decode_records(
             item = _decoded(value) if value and len(value) <= max_bytes else None
             if not item:
                 taken.decode_alone(record, value, max_bytes)
-            elif isinstance(item, list):
-                taken.add_all(record, item)
             else:
-                taken.add(record, 0, _values(item))
+                taken.add_all(record, item if isinstance(item, list) else [item])
     return taken.decoded(values, now_us + future_us)
 
 
@@ -259,8 +257,7 @@ def _plain_ids(ids: pa.StringArray) -> NDArray[np.bool_]:
     if not pc.all(pc.equal(pc.binary_length(ids), ID_LETTERS)).as_py():
         matches = (_UUID.fullmatch(event_id) is not None for event_id in ids.to_pylist())
         return np.fromiter(matches, np.bool_, len(ids))
-    text = np.frombuffer(ids.buffers()[2] or b"", np.uint8, ID_LETTERS * len(ids))
-    letters = text.reshape(len(ids), ID_LETTERS)
+    letters = id_letters(ids)
     hyphens = letters == ord("-")
     right: NDArray[np.bool_] = (
         _IN_ID[letters].all(axis=1)
@@ -268,6 +265,15 @@ def _plain_ids(ids: pa.StringArray) -> NDArray[np.bool_]:
         & (hyphens.sum(axis=1) == len(ID_HYPHENS))
     )
     return right
+
+
+def id_letters(ids: pa.StringArray) -> NDArray[np.uint8]:
+    """Return the letters of ids that all have ``ID_LETTERS`` bytes, shape (n, ID_LETTERS)."""
+    if not len(ids):
+        return np.empty((0, ID_LETTERS), np.uint8)
+    _, ends, letters = ids.buffers()
+    start = int(np.frombuffer(ends, np.int32, 1, ids.offset * 4)[0])
+    return np.frombuffer(letters, np.uint8, len(ids) * ID_LETTERS, start).reshape(-1, ID_LETTERS)
 
 
 def _impossible_time(struct: Any, latest_us: int) -> tuple[DeadLetterReason, str] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.codec import ID_HYPHENS, ID_LETTERS
+from schemas.codec import ID_HYPHENS, ID_LETTERS, id_letters
 
 __all__ = ["EventIds", "Ids"]
 
@@ -37,11 +37,7 @@ class Ids:
     @classmethod
     def of_column(cls, column: pa.StringArray) -> Ids:
         """Read a column of such UUIDs, all of them known, from its bytes."""
-        if not len(column):
-            return cls._of_letters(np.empty(0, np.uint8))
-        _, ends, letters = column.buffers()
-        start = int(np.frombuffer(ends, np.int32, 1, column.offset * 4)[0])
-        return cls._of_letters(np.frombuffer(letters, np.uint8, len(column) * ID_LETTERS, start))
+        return cls._of_letters(id_letters(column))
 
     @classmethod
     def _of_letters(cls, letters: NDArray[np.uint8]) -> Ids:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,7 +63,8 @@ def start(broker_kind: BrokerKind, request: pytest.FixtureRequest) -> Iterator[S
     else:
         print(f"logs are in {path}; their ends:")  # noqa: T201
         for file in sorted(path.glob("*.log")):
-            print(f"== {file.name}", *deque(file.open(errors="replace"), _TOLD_LINES))  # noqa: T201
+            lines = file.read_text(errors="replace").splitlines()
+            print(f"== {file.name}", *lines[-_TOLD_LINES:], sep="\n")  # noqa: T201
 
 
 @pytest.hookimpl(wrapper=True)
